@@ -1,0 +1,122 @@
+"""The course at a glance: the one list of lessons that the README, lesson 00 and the checks read."""
+
+from dataclasses import dataclass
+
+#: The public repository, owner and name. Badges and bootstrap cells point at it.
+REPOSITORY = "privlab-course/privlab"
+
+PARTS = {
+    0: "Start",
+    1: "Data: hiding names is not privacy",
+    2: "Differential privacy: the foundation",
+    3: "Federated learning: data stays where it is",
+    4: "Encryption: at rest, in transit, in use",
+    5: "Choosing",
+}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One numbered notebook.
+
+    Attributes:
+        number: Two digits, e.g. ``"01"``.
+        slug: The rest of the file's name, e.g. ``"reidentification"``.
+        title: The heading of the notebook.
+        part: A key of :data:`PARTS`.
+        attack: What breaks at the start of the lesson, or ``"–"``.
+        tools: What the lesson builds or uses against it.
+        data: The real input.
+        minutes: Working time of a learner, without the exercises' last, open one.
+        needs: Distributions (as pip names them) that the notebook imports beyond privlab's own.
+        kernel: The kernel's name, ``"python3"`` or ``"privlab-tf"``.
+        ready: Whether the notebook is there yet.
+    """
+
+    number: str
+    slug: str
+    title: str
+    part: int
+    attack: str
+    tools: str
+    data: str
+    minutes: int = 40
+    needs: tuple[str, ...] = ()
+    kernel: str = "python3"
+    ready: bool = False
+
+    @property
+    def file(self) -> str:
+        """The notebook's file name."""
+        return f"{self.number}_{self.slug}.ipynb"
+
+    @property
+    def budget(self) -> int:
+        """Seconds the notebook may take to run on two cores."""
+        return 90 if self.kernel == "privlab-tf" else 60
+
+
+LESSONS = (
+    Lesson("00", "start_here", "Start here", 0, "two averages reveal a patient",
+           "threat models, exercises, environment check", "four hospitals", 25, ready=True),
+    Lesson("01", "reidentification", "Re-identification", 1,
+           "linkage by ZIP, sex and birth date; hashed IDs reversed",
+           "Faker, HMAC, tokens, correlated fields", "ZIP populations, Census, Adult", 45,
+           ("scikit-learn", "faker"), ready=True),
+    Lesson("02", "k_anonymity", "k-anonymity and its limits", 1,
+           "homogeneity, skewness, composition of two releases",
+           "generalisation, Mondrian, pycanon; k, l and t", "Adult", 45,
+           ("scikit-learn", "pycanon"), ready=True),
+    Lesson("03", "differential_privacy", "Differential privacy", 2,
+           "differencing; an audit of every mechanism",
+           "randomised response, Laplace, sensitivity", "Adult"),
+    Lesson("04", "privacy_budget", "The privacy budget", 2,
+           "averaging repeated answers; the floating-point attack",
+           "composition, (ε, δ), Gaussian, dp-accounting", "Adult"),
+    Lesson("05", "private_statistics", "Private statistics", 2,
+           "reconstruction from too many exact answers", "diffprivlib, BudgetAccountant", "Adult"),
+    Lesson("06", "dp_sgd_from_scratch", "DP-SGD from scratch", 2, "a memorised canary",
+           "per-sample gradients, clipping, noise", "Fashion-MNIST"),
+    Lesson("07", "opacus", "Opacus", 2, "–", "PrivacyEngine, accountants, ghost clipping",
+           "Fashion-MNIST"),
+    Lesson("08", "membership_inference", "Membership inference", 2,
+           "loss threshold, LiRA, one-run audit", "Opacus as the defence",
+           "Adult, Fashion-MNIST"),
+    Lesson("09", "tensorflow_privacy", "TensorFlow Privacy", 2,
+           "TF Privacy's own membership inference report", "DP-SGD in Keras, ε compared",
+           "Fashion-MNIST", kernel="privlab-tf"),
+    Lesson("10", "federated_averaging", "Federated averaging", 3, "what the server sees",
+           "local training, update, aggregation", "four hospitals"),
+    Lesson("11", "uneven_clients", "Uneven clients", 3, "–",
+           "FedProx, server optimisers, SCAFFOLD", "four hospitals, Fashion-MNIST"),
+    Lesson("12", "flower", "Flower", 3, "–", "simulation; SuperLink and SuperNodes over TLS",
+           "four hospitals"),
+    Lesson("13", "tensorflow_federated", "TensorFlow Federated", 3,
+           "a secret typed once comes out of the keyboard", "FedAvg and DP-FedAvg in TFF",
+           "Shakespeare by role", kernel="privlab-tf"),
+    Lesson("14", "pysyft", "PySyft", 3, "a greedy job that copies the private table",
+           "mock data, review, remote execution", "four hospitals"),
+    Lesson("15", "gradient_leakage", "Gradient leakage", 3,
+           "an image reconstructed from one update", "clipping and noise, secure aggregation",
+           "Fashion-MNIST"),
+    Lesson("16", "encryption_at_rest", "Encryption at rest", 4,
+           "ECB penguin, reused nonce, tampering, weak password", "cryptography, PyNaCl",
+           "Adult"),
+    Lesson("17", "encryption_in_transit", "Encryption in transit", 4,
+           "a wiretap; a man in the middle", "TLS, own CA, mutual TLS", "hospital updates"),
+    Lesson("18", "secure_computation", "Secure computation", 4, "what colluding parties learn",
+           "secret sharing, MPyC, secure aggregation", "four hospitals"),
+    Lesson("19", "homomorphic_encryption", "Homomorphic encryption", 4, "–", "TenSEAL (CKKS)",
+           "heart disease"),
+    Lesson("20", "choosing", "Choosing", 5, "–", "small tests, sweeps, a decision guide", "all"),
+    Lesson("21", "capstone", "Capstone", 5, "all of them", "from raw table to released model",
+           "four hospitals"),
+)
+
+
+def lesson(number: str) -> Lesson:
+    """Return the lesson with a two-digit number; ``ValueError`` names the numbers there are."""
+    for entry in LESSONS:
+        if entry.number == number:
+            return entry
+    raise ValueError(f"there is no lesson {number!r}: the course has 00 to {LESSONS[-1].number}")
