@@ -1,0 +1,55 @@
+# `make` lists what there is to do. The environments live in .venv; nothing else is changed.
+
+# Another Python: make lab PYTHON=/path/to/python3.11
+PYTHON ?= $(shell unset PYTHONHOME PYTHONPATH; \
+	for p in python3.11 python3.12 python3.13 python3; do \
+	"$$p" -c "" 2>/dev/null && echo "$$p" && break; done)
+LAB := .venv/lab/bin/python
+
+# The Python path or home of the caller's other projects would break the environments.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP
+
+.PHONY: help lab lab-only test notebooks lint lock clean python-there setup-all setup-lab
+
+help:
+	@echo 'make lab        set up everything, then open JupyterLab on the first notebook'
+	@echo '                (more arguments for JupyterLab: LAB_ARGS="--ip=0.0.0.0")'
+	@echo 'make lab-only   set up JupyterLab without the TensorFlow kernel of lessons 09 and 13'
+	@echo 'make test       set up everything, then run all tests and all notebooks'
+	@echo 'make notebooks  execute the notebooks and save their outputs (some: NB="01 02")'
+	@echo 'make lint       check the style of code and notebooks'
+	@echo 'make lock       write requirements/lab.txt anew from pyproject.toml (newest: UPGRADE=1)'
+	@echo 'make clean      delete the environments and what the tools left behind'
+	@echo 'All of them take another Python with PYTHON=/path/to/python3.11.'
+
+lab: setup-all
+	@$(LAB) tools/lab.py $(LAB_ARGS)
+
+lab-only: setup-lab
+
+test: setup-all
+	@$(LAB) -m pytest
+
+notebooks: setup-all
+	@$(LAB) tools/notebooks.py run $(NB)
+
+lint: setup-lab
+	@$(LAB) -m ruff check
+	@$(LAB) -m ruff format --check
+	@$(LAB) tools/notebooks.py lint
+
+lock: python-there
+	@"$(PYTHON)" tools/lock.py $(if $(UPGRADE),--upgrade)
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache
+	find . -name .git -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \
+		-o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+setup-all setup-lab: setup-%: python-there
+	@"$(PYTHON)" tools/setup.py $*
+
+python-there:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo 'No Python was found. Install Python 3.11, or name yours:' \
+			'make lab PYTHON=/path/to/python3.11' >&2; exit 2; fi

@@ -1,0 +1,377 @@
+"""Exercises: one class holds the names to define, hints, solution, typical mistakes and tests.
+
+A test is a method that starts with ``test_`` (runs in the notebook and in grading) or ``hidden_``
+(grading only). It gets the learner's functions and a seeded generator, raises :class:`Wrong` with
+what the learner should be told, or returns one line of evidence ("the attack named 3 of 5,000
+patients"). The same tests run in the notebook and in grading.
+"""
+
+import contextlib
+import html
+import io
+import linecache
+import signal
+import sys
+import threading
+import traceback
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .wire import NotPlain, pack, unpack
+
+#: A check gives up after this many seconds.
+TIME_LIMIT = 30
+
+
+class Wrong(AssertionError):
+    """The answer is wrong; the message is shown to the learner."""
+
+
+class NotTried(Exception):
+    """The learner has not written an answer yet."""
+
+
+class TimeUp(BaseException):
+    """The check took too long; a learner's ``except Exception`` cannot swallow it."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A typical mistake.
+
+    Attributes:
+        name: What is wrong, in a few words.
+        code: A whole answer cell that makes the mistake.
+        says: A part of what the learner is told; no other mistake of the exercise is told the same.
+    """
+
+    name: str
+    code: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """What ``check``, ``hint`` and ``solution`` show, as text and as HTML."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    code: str = ""
+
+    def __repr__(self) -> str:
+        return "\n".join([self.title, *self.lines, *([self.code] if self.code else [])])
+
+    def _repr_html_(self) -> str:
+        # No colour but that of the theme: readable in light and dark, no meaning by colour alone.
+        body = "".join(f"<div>{html.escape(line)}</div>" for line in self.lines)
+        code = f"<pre><code>{html.escape(self.code)}</code></pre>" if self.code else ""
+        style = "border-left: 4px solid currentColor; padding: 0.3em 0.8em; margin: 0.3em 0"
+        return f'<div style="{style}"><strong>{html.escape(self.title)}</strong>{body}{code}</div>'
+
+
+# ---- what a learner's function must return ---------------------------------------------------
+
+Kind = Callable[[Any, str], Any]
+
+
+def _kind_name(value: Any) -> str:
+    if value is None:
+        return "None (is there a `return` line?)"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    names = {
+        "DataFrame": "a table",
+        "Series": "a column (Series)",
+        "str": "text",
+        "int": "a number",
+    }
+    return names.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def number(value: Any, what: str) -> float:
+    """Accept one finite number; also an array or a list that holds just one."""
+    if isinstance(value, bool | str) or value is None or np.size(value) != 1:
+        raise Wrong(f"{what} should be a number, but it is {_kind_name(value)}.")
+    try:
+        value = float(np.asarray(value).reshape(()))
+    except (TypeError, ValueError):
+        raise Wrong(f"{what} should be a number, but it is {_kind_name(value)}.") from None
+    if not np.isfinite(value):
+        raise Wrong(f"{what} should be a finite number, but it is {value}.")
+    return value
+
+
+def column(value: Any, what: str) -> pd.Series:
+    """Accept a Series, a list, a tuple or a one-dimensional array without missing values."""
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        value = pd.Series(value)
+    if not isinstance(value, pd.Series):
+        raise Wrong(f"{what} should be a column (Series), but it is {_kind_name(value)}.")
+    if value.isna().any():
+        raise Wrong(f"{what} has {int(value.isna().sum()):,} missing values (NaN).")
+    return value
+
+
+def table(value: Any, what: str) -> pd.DataFrame:
+    """Accept a DataFrame that has rows and columns."""
+    if not isinstance(value, pd.DataFrame):
+        raise Wrong(f"{what} should be a table (DataFrame), but it is {_kind_name(value)}.")
+    if value.shape[0] == 0 or value.shape[1] == 0:
+        raise Wrong(f"{what} is an empty table: {value.shape[0]} rows, {value.shape[1]} columns.")
+    return value
+
+
+def mapping(value: Any, what: str) -> dict:
+    """Accept a dict."""
+    if not isinstance(value, dict):
+        raise Wrong(f"{what} should be a dict, but it is {_kind_name(value)}.")
+    return value
+
+
+# ---- calling the learner's code ----------------------------------------------------------------
+
+
+@dataclass
+class LocalPeer:
+    """Calls the learner's functions in this process, through the plain data of the wire.
+
+    Attributes:
+        namespace: Where the learner's names live.
+        printed: What the learner's code printed during the check.
+    """
+
+    namespace: Mapping[str, Any]
+    printed: io.StringIO = field(default_factory=io.StringIO)
+
+    def call(self, name: str, args: tuple | None, kwargs: dict) -> Any:
+        """Call a function of the learner (``args=None`` reads a variable)."""
+        value = self.namespace.get(name, ...)
+        if value is ...:
+            raise NotTried(name)
+        if args is not None:
+            if not callable(value):
+                raise Wrong(f"`{name}` should be a function, but it is {_kind_name(value)}.")
+            args = unpack(pack(tuple(args)))
+            kwargs = {key: unpack(pack(item)) for key, item in kwargs.items()}
+            value = self._guarded(name, value, args, kwargs)
+            if value is ... or value is NotImplemented:
+                raise NotTried(name)
+        try:
+            return unpack(pack(value))
+        except NotPlain as problem:
+            raise Wrong(f"`{name}` gives {problem}; numbers, text, lists, dicts, arrays and "
+                        "tables can be checked.") from None  # fmt: skip
+        except Exception as error:
+            raise Wrong(f"What `{name}` gives cannot be read ({type(error).__name__}).") from None
+
+    def _guarded(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
+        """Run the learner's code; whatever it does becomes a message."""
+        try:
+            with (
+                contextlib.redirect_stdout(self.printed),
+                contextlib.redirect_stderr(self.printed),
+            ):
+                return function(*args, **kwargs)
+        except NotImplementedError:
+            raise NotTried(name) from None
+        except RecursionError:
+            raise Wrong(f"`{name}` calls itself without end.") from None
+        except (KeyboardInterrupt, TimeUp):
+            raise
+        except SystemExit:
+            raise Wrong(f"`{name}` ends the program: remove exit() or quit().") from None
+        except BaseException as error:
+            raise Wrong(f"`{name}` stops with {_describe(error)}") from None
+
+
+def _describe(error: BaseException) -> str:
+    """Say in one line what an exception was and in which line of the learner's code."""
+    try:
+        message = str(error)
+    except Exception:
+        message = ""
+    text = f"{type(error).__name__}: {message}"[:300]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        # A cell's code lives in linecache under a name that is not a file's.
+        if "ipykernel" in frame.filename or frame.filename.startswith("<"):
+            source = linecache.getline(frame.filename, frame.lineno or 0).strip()
+            return f"{text} (line {frame.lineno}: {source})" if source else text
+    return text
+
+
+class Answers:
+    """What a test sees of the learner: ``answers.f(x)`` calls, ``answers["v"]`` reads."""
+
+    def __init__(self, peer: Any, kinds: Mapping[str, Kind]):
+        self._peer, self._kinds = peer, kinds
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name not in self._kinds:
+            raise AttributeError(name)
+        kind = self._kinds[name]
+        return lambda *args, **kwargs: kind(
+            self._peer.call(name, args, kwargs), f"What `{name}` returns"
+        )
+
+    def __getitem__(self, name: str) -> Any:
+        return self._kinds[name](self._peer.call(name, None, {}), f"`{name}`")
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise :class:`TimeUp` after some seconds, where the system can (not in a thread)."""
+    possible = hasattr(signal, "setitimer") and (
+        threading.current_thread() is threading.main_thread()
+    )
+    if not possible:
+        yield
+        return
+
+    def stop(signum: int, frame: Any) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# ---- the exercise ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one test: ``problem`` is ``None`` where it passed."""
+
+    test: str
+    problem: str | None
+    evidence: str | None
+
+
+class Exercise:
+    """One exercise; a subclass fills in the attributes and adds tests.
+
+    Attributes:
+        label: Lesson and number, e.g. ``"1.2"``.
+        title: A few words.
+        points: What it counts in grading.
+        kinds: The names the learner must define, and the kind of value each must give.
+        hints: From a nudge to nearly the answer.
+        reference: A whole answer cell that is right.
+        mistakes: Typical mistakes, each told its own message.
+    """
+
+    label: str
+    title: str
+    points: int = 1
+    kinds: Mapping[str, Kind]
+    hints: tuple[str, ...]
+    reference: str
+    mistakes: tuple[Mistake, ...]
+
+    def __init__(self) -> None:
+        self._hints_shown = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names the learner must define."""
+        return tuple(self.kinds)
+
+    def run(self, peer: Any, seed: int = 0, hidden: bool = False) -> list[Result]:
+        """Run the tests against a peer up to the first that fails; for notebook and grading alike.
+
+        Args:
+            peer: Where the learner's code runs: has ``call(name, args, kwargs)``.
+            seed: The student's seed: the tests' data depend on it.
+            hidden: Also run the tests that are kept for grading.
+
+        Raises:
+            NotTried: A name is not defined, or is still the starter code.
+        """
+        results = []
+        prefixes = ("test_", "hidden_") if hidden else ("test_",)
+        # In the order in which the class defines them: the simplest comes first.
+        tests = [name for name in vars(type(self)) if name.startswith(prefixes)]
+        for name in tests:
+            entropy = [seed, zlib.crc32(f"{self.label}/{name}".encode())]
+            test = getattr(self, name)
+            try:
+                evidence = test(Answers(peer, self.kinds), np.random.default_rng(entropy))
+                results.append(Result(name, None, evidence))
+            except Wrong as wrong:
+                # Later tests build on what earlier ones made sure of.
+                results.append(Result(name, str(wrong), None))
+                break
+        return results
+
+    def check(self, seed: int = 0) -> Note:
+        """Check the answer that stands in the notebook; never raises at the learner."""
+        namespace = _caller_namespace(sys._getframe(1))
+        peer = LocalPeer(namespace)
+        heading = f"Exercise {self.label}"
+        try:
+            with _time_limit(TIME_LIMIT):
+                results = self.run(peer, seed)
+        except NotTried as missing:
+            if str(missing) in namespace and callable(namespace[str(missing)]):
+                advice = (
+                    f"`{missing}` is the starter code. Replace its `...` and run the cell again."
+                )
+            else:
+                advice = (
+                    f"`{missing}` has no value yet. Write it into the cell above and run that cell."
+                )
+            return Note(f"{heading} · not tried yet", (advice,))
+        except (TimeUp, KeyboardInterrupt) as stop:
+            reason = (
+                f"took longer than {TIME_LIMIT} s" if isinstance(stop, TimeUp) else "was stopped"
+            )
+            return Note(f"{heading} · not yet", (f"The check {reason}. Is there an endless loop?",))
+        except Exception as error:
+            # A test that did not foresee an answer: say so without a traceback.
+            advice = "The check could not make sense of this answer"
+            return Note(f"{heading} · not yet", (f"{advice} ({type(error).__name__}: {error}).",))
+        problems = [result.problem for result in results if result.problem]
+        if not problems:
+            evidence = tuple(result.evidence for result in results if result.evidence)
+            return Note(f"{heading} · correct", evidence)
+        printed = peer.printed.getvalue().strip().splitlines()[:8]
+        lines = [problems[0]]
+        if printed:
+            lines += ["Your code printed:", *(line[:200] for line in printed)]
+        return Note(f"{heading} · not yet", tuple(lines))
+
+    def hint(self, number: int | None = None) -> Note:
+        """Show a hint: the next one, or the one with a number from 1."""
+        total = len(self.hints)
+        if number is None:
+            number = min(self._hints_shown + 1, total)
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= total:
+            return Note(f"Exercise {self.label} has the hints 1 to {total}, not {number!r}.")
+        self._hints_shown = number
+        more = "Run hint() again for more." if number < total else "This was the last hint."
+        return Note(f"Exercise {self.label} · hint {number} of {total}",
+                    (self.hints[number - 1], more))  # fmt: skip
+
+    def solution(self) -> Note:
+        """Show one solution."""
+        return Note(f"Exercise {self.label} · one solution", code=self.reference.strip())
+
+
+def _caller_namespace(frame: Any) -> Mapping[str, Any]:
+    """Return the notebook's names, or those of the caller outside a notebook."""
+    with contextlib.suppress(ImportError):
+        from IPython import get_ipython
+
+        shell = get_ipython()
+        if shell is not None:
+            return shell.user_ns
+    return frame.f_globals

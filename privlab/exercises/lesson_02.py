@@ -1,0 +1,495 @@
+"""Exercises of lesson 02: k, homogeneity, the intersection attack, a release of one's own."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..anonymity import (
+    equivalence_classes,
+    information_loss,
+    k_anonymity,
+    l_diversity,
+    mondrian,
+    t_closeness,
+)
+from ..data import load_adult
+from ..exercise import Answers, Exercise, Mistake, Wrong, number, table
+
+
+class SmallestClass(Exercise):
+    """Measure k."""
+
+    label = "2.1"
+    title = "Measure k"
+    kinds = {"smallest_class": number}
+    hints = (
+        "Rows that look the same in the quasi-identifiers form a class. How large is each class?",
+        "groupby(quasi_identifiers).size() gives the sizes. Which rows does groupby leave out?",
+        "table.groupby(quasi_identifiers, dropna=False, observed=True).size().min()",
+    )
+    reference = """
+def smallest_class(table, quasi_identifiers):
+    return table.groupby(quasi_identifiers, dropna=False, observed=True).size().min()
+"""
+    mistakes = (
+        Mistake(
+            "the number of classes",
+            """
+def smallest_class(table, quasi_identifiers):
+    return len(table.groupby(quasi_identifiers, dropna=False, observed=True))
+""",
+            "how many classes",
+        ),
+        Mistake(
+            "the mean size",
+            """
+def smallest_class(table, quasi_identifiers):
+    return table.groupby(quasi_identifiers, dropna=False, observed=True).size().mean()
+""",
+            "the mean size",
+        ),
+        Mistake(
+            "the largest class",
+            """
+def smallest_class(table, quasi_identifiers):
+    return table.groupby(quasi_identifiers, dropna=False, observed=True).size().max()
+""",
+            "the largest class",
+        ),
+        Mistake(
+            "rows with missing values dropped",
+            """
+def smallest_class(table, quasi_identifiers):
+    return table.groupby(quasi_identifiers, observed=True).size().min()
+""",
+            "missing value",
+        ),
+        Mistake(
+            "columns one at a time",
+            """
+def smallest_class(table, quasi_identifiers):
+    return min(table[c].value_counts(dropna=False).min() for c in quasi_identifiers)
+""",
+            "one column at a time",
+        ),
+    )
+
+    def _compare(self, answers: Answers, people: pd.DataFrame, columns: list[str]) -> None:
+        got = answers.smallest_class(people, columns)
+        sizes = people.groupby(columns, dropna=False, observed=True).size()
+        if got == sizes.min():
+            return
+        told = f"The smallest class of this table has {sizes.min()} rows; you say {got:g}."
+        single = min(people[name].value_counts(dropna=False).min() for name in columns)
+        explained = (
+            (sizes.max(), "That is the largest class."),
+            (len(sizes), "That is how many classes there are."),
+            (sizes.mean(), "That is the mean size; k is what even the smallest class keeps."),
+            (
+                people.groupby(columns, observed=True).size().min(),
+                "groupby leaves out the rows with a missing value, unless dropna=False.",
+            ),
+            (single, "You count one column at a time; the attacker uses all of them together."),
+        )
+        for value, why in explained:
+            if np.isclose(got, value):
+                raise Wrong(f"{told} {why}")
+        raise Wrong(told)
+
+    @staticmethod
+    def _people(rng: np.random.Generator, gaps: bool) -> pd.DataFrame:
+        """Return a table whose sizes, means and counts all differ."""
+        sizes = {("20s", "F"): 9, ("20s", "M"): 14, ("30s", "F"): 8, ("30s", "M"): 21}
+        if gaps:
+            sizes |= {(None, "M"): 3, (None, "F"): 5}
+        rows = [cell for cell, size in sizes.items() for _ in range(size + int(rng.integers(2)))]
+        people = pd.DataFrame(rows, columns=["age", "sex"])
+        return people.sample(frac=1, random_state=rng).reset_index(drop=True)
+
+    def test_table(self, answers: Answers, rng: np.random.Generator) -> None:
+        """A small table."""
+        self._compare(answers, self._people(rng, gaps=False), ["age", "sex"])
+
+    def test_missing(self, answers: Answers, rng: np.random.Generator) -> None:
+        """The smallest class is one with a missing value."""
+        self._compare(answers, self._people(rng, gaps=True), ["age", "sex"])
+
+    def hidden_adult(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Real rows."""
+        people = load_adult().sample(2000, random_state=rng)
+        for columns in (["sex"], ["sex", "race"], ["education", "sex", "race"]):
+            self._compare(answers, people, columns)
+
+
+class Homogeneity(Exercise):
+    """Count the people whose class gives their sensitive value away."""
+
+    label = "2.2"
+    title = "The homogeneity attack"
+    kinds = {"exposed_share": number}
+    hints = (
+        "You know in which class your victim is. When do you know the sensitive value for sure?",
+        "When the class holds only one value: groupby(...)[sensitive].transform('nunique') == 1.",
+        "Count people, not classes: the mean over the rows of that condition.",
+    )
+    reference = """
+def exposed_share(release, quasi_identifiers, sensitive):
+    values = release.groupby(quasi_identifiers, observed=True)[sensitive].transform("nunique")
+    return (values == 1).mean()
+"""
+    mistakes = (
+        Mistake(
+            "classes counted instead of people",
+            """
+def exposed_share(release, quasi_identifiers, sensitive):
+    values = release.groupby(quasi_identifiers, observed=True)[sensitive].nunique()
+    return (values == 1).mean()
+""",
+            "share of the classes",
+        ),
+        Mistake(
+            "only people who are alone",
+            """
+def exposed_share(release, quasi_identifiers, sensitive):
+    size = release.groupby(quasi_identifiers, observed=True)[sensitive].transform("size")
+    return (size == 1).mean()
+""",
+            "ten people with the same",
+        ),
+        Mistake(
+            "the opposite",
+            """
+def exposed_share(release, quasi_identifiers, sensitive):
+    values = release.groupby(quasi_identifiers, observed=True)[sensitive].transform("nunique")
+    return (values > 1).mean()
+""",
+            "the attack does not reach",
+        ),
+        Mistake(
+            "the sensitive value as one of the keys",
+            """
+def exposed_share(release, quasi_identifiers, sensitive):
+    keys = [*quasi_identifiers, sensitive]
+    values = release.groupby(keys, observed=True)[sensitive].transform("nunique")
+    return (values == 1).mean()
+""",
+            "does not know the sensitive value",
+        ),
+    )
+
+    def test_release(self, answers: Answers, rng: np.random.Generator) -> None:
+        """A release of Adult by age group, education and sex."""
+        people = load_adult().sample(3000, random_state=rng).reset_index(drop=True)
+        people["age"] = (people["age"] // 5 * 5).astype(str)
+        columns = ["age", "education", "sex"]
+        got = answers.exposed_share(people[[*columns, "income"]], columns, "income")
+        groups = people.groupby(columns)["income"]
+        right = (groups.transform("nunique") == 1).mean()
+        if np.isclose(got, right):
+            return
+        told = f"{right:.1%} of these people are exposed; you say {got:.1%}."
+        explained = (
+            (
+                (groups.nunique() == 1).mean(),
+                "That is the share of the classes; count the people in them.",
+            ),
+            (
+                (groups.transform("size") == 1).mean(),
+                "You count only people who are alone. A class of ten people with the same value "
+                "gives it away just as well.",
+            ),
+            (1 - right, "That is the share whom the attack does not reach."),
+            (
+                1.0,
+                "Is the sensitive value among your keys? The attacker does not know the sensitive "
+                "value yet.",
+            ),
+        )
+        for value, why in explained:
+            if np.isclose(got, value):
+                raise Wrong(f"{told} {why}")
+        raise Wrong(told)
+
+
+def _values(value: Any, what: str) -> set:
+    """Accept a set, list, array or column of values."""
+    if isinstance(value, pd.Series | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, str | dict) or not isinstance(value, Collection):
+        raise Wrong(f"{what} should be a set of values, for example {{'Sales', 'Tech-support'}}.")
+    try:
+        return set(value)
+    except TypeError:
+        raise Wrong(f"{what} should be a set of texts, but it holds other things.") from None
+
+
+class Intersection(Exercise):
+    """Intersect two k-anonymous releases."""
+
+    label = "2.3"
+    title = "Two releases, one victim"
+    kinds = {"possible_values": _values}
+    hints = (
+        "What does the first release alone allow? The values in the victim's class.",
+        "Your victim is in both releases, so the value must be in both classes.",
+        "set(values in class_a) & set(values in class_b)",
+    )
+    reference = """
+def possible_values(release_a, class_a, release_b, class_b):
+    a = release_a[release_a["class"] == class_a]
+    b = release_b[release_b["class"] == class_b]
+    return set(a["occupation"]) & set(b["occupation"])
+"""
+    mistakes = (
+        Mistake(
+            "union",
+            """
+def possible_values(release_a, class_a, release_b, class_b):
+    a = release_a[release_a["class"] == class_a]
+    b = release_b[release_b["class"] == class_b]
+    return set(a["occupation"]) | set(b["occupation"])
+""",
+            "must be in both",
+        ),
+        Mistake(
+            "only the first release",
+            """
+def possible_values(release_a, class_a, release_b, class_b):
+    return set(release_a[release_a["class"] == class_a]["occupation"])
+""",
+            "first release alone",
+        ),
+        Mistake(
+            "all values that both releases have anywhere",
+            """
+def possible_values(release_a, class_a, release_b, class_b):
+    return set(release_a["occupation"]) & set(release_b["occupation"])
+""",
+            "in the victim's class",
+        ),
+        Mistake(
+            "rows joined by class number",
+            """
+def possible_values(release_a, class_a, release_b, class_b):
+    both = release_a.merge(release_b, on=["class", "occupation"])
+    return set(both[both["class"] == class_a]["occupation"])
+""",
+            "have nothing to do with each other",
+        ),
+    )
+
+    def test_victims(self, answers: Answers, rng: np.random.Generator) -> str:
+        """Attack people of Adult in two releases."""
+        people = load_adult().sample(1500, random_state=rng).reset_index(drop=True)
+        releases = []
+        for columns in (["age", "race"], ["education", "hours_per_week"]):
+            classes = mondrian(people, columns, k=10)
+            shuffled = rng.permutation(classes.max() + 1)
+            releases.append(pd.DataFrame({"class": shuffled[classes], **people[["occupation"]]}))
+        one, two = releases
+        everywhere = set(one["occupation"])
+        alone, left = [], []
+        for victim in rng.permutation(len(people)):
+            a, b = int(one["class"][victim]), int(two["class"][victim])
+            in_a = set(one["occupation"][one["class"] == a])
+            in_b = set(two["occupation"][two["class"] == b])
+            same_number = in_a & set(two["occupation"][two["class"] == a])
+            # Victims on whom the typical mistakes give different answers.
+            answers_differ = {
+                frozenset(s) for s in (in_a & in_b, in_a, in_b, in_a | in_b, same_number)
+            }
+            if len(answers_differ) < 5 or everywhere in (in_a, in_b, in_a | in_b):
+                continue
+            # The row order of the releases tells nothing.
+            first = one.sample(frac=1, random_state=rng).reset_index(drop=True)
+            second = two.sample(frac=1, random_state=rng).reset_index(drop=True)
+            got = answers.possible_values(first, a, second, b)
+            if got != in_a & in_b:
+                raise Wrong(self._why(got, in_a, in_b, same_number, everywhere))
+            alone.append(len(in_a))
+            left.append(len(got))
+            if len(left) == 15:
+                break
+        return (
+            f"Possible occupations left for a victim: {np.mean(alone):.1f} after one release, "
+            f"{np.mean(left):.1f} after two."
+        )
+
+    @staticmethod
+    def _why(got: set, in_a: set, in_b: set, same_number: set, everywhere: set) -> str:
+        told = f"For one victim {len(in_a & in_b)} values are possible; you say {len(got)}."
+        if got == in_a | in_b:
+            return f"{told} That is every value of either class; the victim's must be in both."
+        if got in (in_a, in_b):
+            which = "first" if got == in_a else "second"
+            return f"{told} That is what the {which} release alone allows."
+        if got == same_number:
+            return (
+                f"{told} Classes of the same number in the two releases have nothing to do with "
+                "each other."
+            )
+        if got == everywhere:
+            return f"{told} Look only at the rows in the victim's class of each release."
+        return told
+
+
+_COLUMNS = ["age", "education", "marital_status", "race", "sex"]
+
+
+class OwnRelease(Exercise):
+    """Publish a table that keeps k, l and t, and still says something; open-ended."""
+
+    label = "2.4"
+    title = "Your own release"
+    points = 3
+    kinds = {"anonymise": table}
+    hints = (
+        "Start with one column: ages in groups of 20 years. Print privlab's k_anonymity as you go.",
+        "Rare values make small classes: education in three or four levels, marital status in two, "
+        "race dropped. Leave out the rows of classes that stay small, at most 5 %.",
+        "Or let Mondrian cut: mondrian(table, columns, k=10, sensitive='occupation', l=3, t=0.5), "
+        "then generalise(table, columns, classes).",
+    )
+    reference = """
+from privlab.anonymity import generalise, mondrian
+
+def anonymise(table):
+    columns = ["age", "education", "marital_status", "race", "sex"]
+    classes = mondrian(table, columns, k=10, sensitive="occupation", l=3, t=0.5)
+    return generalise(table, columns, classes)
+"""
+    mistakes = (
+        Mistake(
+            "the original table",
+            """
+def anonymise(table):
+    return table
+""",
+            "still the original",
+        ),
+        Mistake(
+            "only the age is grouped",
+            """
+def anonymise(table):
+    return table.assign(age=table["age"] // 10 * 10)
+""",
+            "smallest class has",
+        ),
+        Mistake(
+            "an almost empty table",
+            """
+def anonymise(table):
+    return table.head(100)
+""",
+            "rows are gone",
+        ),
+        Mistake(
+            "everything suppressed",
+            """
+def anonymise(table):
+    return table.assign(age="*", education="*", marital_status="*", race="*", sex="*")
+""",
+            "information is lost",
+        ),
+        Mistake(
+            "k without l",
+            """
+from privlab.anonymity import generalise, mondrian
+
+def anonymise(table):
+    columns = ["age", "education", "marital_status", "race", "sex"]
+    return generalise(table, columns, mondrian(table, columns, k=10))
+""",
+            "different occupations",
+        ),
+        Mistake(
+            "k and l without t",
+            """
+from privlab.anonymity import generalise, mondrian
+
+def anonymise(table):
+    columns = ["age", "education", "marital_status", "race", "sex"]
+    classes = mondrian(table, columns, k=10, sensitive="occupation", l=3)
+    return generalise(table, columns, classes)
+""",
+            "far from the whole",
+        ),
+        Mistake(
+            "the sensitive column removed",
+            """
+def anonymise(table):
+    return table[["sex"]]
+""",
+            "has no column `occupation`",
+        ),
+    )
+    k, l, t, most_suppressed, most_lost = 10, 3, 0.5, 0.05, 0.4
+
+    def test_release(self, answers: Answers, rng: np.random.Generator) -> str:
+        """Measure k, l and t, and what is left."""
+        people = load_adult().sample(8000, random_state=rng).reset_index(drop=True)
+        original = people[[*_COLUMNS, "occupation"]]
+        release = answers.anonymise(original)
+        self._check_form(release, original)
+        columns = [name for name in _COLUMNS if name in release.columns]
+        text = release.astype(str)
+        rows = original.loc[release.index]
+        suppressed = 1 - len(release) / len(original)
+        if suppressed > self.most_suppressed:
+            raise Wrong(f"{suppressed:.0%} of the rows are gone; at most 5 % may be left out.")
+        if columns == _COLUMNS and text[columns].equals(rows[columns].astype(str)):
+            raise Wrong("This is still the original table.")
+        classes = equivalence_classes(text, columns)
+        # A row that is left out is lost altogether.
+        lost = suppressed + (1 - suppressed) * information_loss(rows, _COLUMNS, classes)
+        found = k_anonymity(text, columns)
+        if found < self.k:
+            sizes = np.bincount(classes)
+            example = text[columns].iloc[int(np.argmax(classes == np.argmin(sizes)))]
+            raise Wrong(
+                f"The smallest class has {found} rows, {self.k} are asked for: "
+                f"{', '.join(example)}. {int((sizes < self.k).sum()):,} classes are too small."
+            )
+        if lost > self.most_lost:
+            raise Wrong(
+                f"k is reached, but {lost:.0%} of the information is lost (NCP); at most "
+                f"{self.most_lost:.0%} may be. Nobody needs an empty table."
+            )
+        diversity = l_diversity(text, columns, "occupation")
+        if diversity < self.l:
+            raise Wrong(
+                f"k is {found}, but one class has only {diversity} different occupations; "
+                f"{self.l} are asked for."
+            )
+        distance = t_closeness(text, columns, "occupation")
+        if distance > self.t + 1e-9:
+            raise Wrong(
+                f"k is {found} and l is {diversity}, but in one class the occupations are far from "
+                f"the whole table's: t is {distance:.2f}, at most {self.t} is asked for."
+            )
+        ours = mondrian(original, _COLUMNS, self.k, sensitive="occupation", l=self.l, t=self.t)
+        return (
+            f"k = {found}, l = {diversity}, t = {distance:.2f}; {suppressed:.1%} of the rows left "
+            f"out, {lost:.1%} of the information lost (Mondrian: "
+            f"{information_loss(original, _COLUMNS, ours):.1%})."
+        )
+
+    @staticmethod
+    def _check_form(release: pd.DataFrame, original: pd.DataFrame) -> None:
+        if "occupation" not in release.columns:
+            raise Wrong("Your release has no column `occupation`: it is what the study is about.")
+        if not any(name in release.columns for name in _COLUMNS):
+            raise Wrong(f"Your release has none of the columns {', '.join(_COLUMNS)}.")
+        if release.index.has_duplicates or not release.index.isin(original.index).all():
+            raise Wrong("Keep the table's index, so that rows can be compared with the original.")
+        if not release["occupation"].eq(original.loc[release.index, "occupation"]).all():
+            raise Wrong("The column `occupation` was changed; only the quasi-identifiers may be.")
+
+
+q1 = SmallestClass()
+q2 = Homogeneity()
+q3 = Intersection()
+q4 = OwnRelease()
+EXERCISES = (q1, q2, q3, q4)
