@@ -266,3 +266,36 @@ def lesson(number: str) -> Lesson:
         if entry.number == number:
             return entry
     raise ValueError(f"there is no lesson {number!r}: the course has 00 to {LESSONS[-1].number}")
+
+
+def binder_url(entry: Lesson) -> str:
+    """Return the address that opens a lesson on Binder."""
+    return f"https://mybinder.org/v2/gh/{REPOSITORY}/HEAD?urlpath=lab/tree/notebooks/{entry.file}"
+
+
+def colab_url(entry: Lesson) -> str:
+    """Return the address that opens a lesson on Colab."""
+    return f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{entry.file}"
+
+
+def markdown_table() -> str:
+    """Return the lesson table of the README."""
+    lines = [
+        "| no. | lesson | what is attacked | tools | minutes | open |",
+        "|---|---|---|---|---|---|",
+    ]
+    part = None
+    for entry in LESSONS:
+        if entry.part != part and entry.part:
+            lines.append(f"| | **Part {entry.part} · {PARTS[entry.part]}** | | | | |")
+        part = entry.part
+        if entry.ready:
+            title = f"[{entry.title}](notebooks/{entry.file})"
+            links = f"[Binder]({binder_url(entry)})"
+            if entry.kernel == "python3":
+                links += f" · [Colab]({colab_url(entry)})"
+        else:
+            title, links = entry.title, "not there yet"
+        cells = (entry.number, title, entry.attack, entry.tools, str(entry.minutes), links)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -144,19 +144,19 @@ class GuardedCell(IPyNbCell):
         return super().compare_outputs(nbform.tidy(test), nbform.tidy(ref), skip_compare)
 
 
-class NotebookScheduling(LoadScopeScheduling):
-    """One worker runs all cells of a notebook; other tests go to whoever is free.
+class Scheduling(LoadScopeScheduling):
+    """One worker runs a notebook, and one a class of tests; other tests go to whoever is free.
 
-    Not by the mark xdist_group: pytest-xdist 3.8 does not see it under pytest 9.2.
+    Not by the mark xdist_group: pytest-xdist 3.8 does not see it under pytest 9.2 (its issue 1386).
     """
 
     def _split_scope(self, nodeid):
-        file = nodeid.partition("::")[0]
-        return file if file.endswith(".ipynb") else nodeid
+        scope, _, _ = nodeid.partition("[")[0].rpartition("::")
+        return scope if scope.endswith(".ipynb") or "::" in scope else nodeid
 
 
 def pytest_xdist_make_scheduler(config, log):
-    return NotebookScheduling(config, log)
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

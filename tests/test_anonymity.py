@@ -221,7 +221,7 @@ def compare_with_pycanon(table, quasi_identifiers, text, number):
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("columns", [["town"], ["age", "grade"], ["age", "town", "grade"]])
+@pytest.mark.parametrize("columns", [["town", "grade"], ["age", "grade"], ["age", "town", "grade"]])
 def test_measures_agree_with_pycanon_on_random_tables(seed, columns):
     compare_with_pycanon(random_table(seed), columns, "illness", "income")
 
@@ -232,7 +232,7 @@ def test_measures_agree_with_pycanon_on_adult(adult):
 
 @pytest.mark.parametrize("k", [5, 50])
 def test_releases_agree_with_pycanon(adult, k):
-    table = adult.head(600)
+    table = adult.head(300)
     classes = an.mondrian(table, QUASI_IDENTIFIERS, k)
     release = an.generalise(table, QUASI_IDENTIFIERS, classes)
     compare_with_pycanon(release, QUASI_IDENTIFIERS, "occupation", "hours_per_week")
@@ -553,20 +553,23 @@ TABLE = pd.DataFrame(
 )
 
 
-@pytest.mark.parametrize(
-    "measure",
-    [
-        an.equivalence_classes,
-        an.k_anonymity,
-        an.uniqueness,
-        lambda table, columns: an.l_diversity(table, columns, "illness"),
-        lambda table, columns: an.t_closeness(table, columns, "illness"),
-        lambda table, columns: an.mondrian(table, columns, 2),
-        lambda table, columns: an.generalise(table, columns, np.zeros(4, int)),
-        lambda table, columns: an.information_loss(table, columns, np.zeros(4, int)),
-        lambda table, columns: an.suppress_small_classes(table, columns, 2),
-    ],
-)
+#: Each public function, called with a table and columns only.
+CALLS = {
+    "equivalence_classes": an.equivalence_classes,
+    "k_anonymity": an.k_anonymity,
+    "uniqueness": an.uniqueness,
+    "l_diversity": lambda table, columns: an.l_diversity(table, columns, "illness"),
+    "t_closeness": lambda table, columns: an.t_closeness(table, columns, "illness"),
+    "mondrian": lambda table, columns: an.mondrian(table, columns, 2),
+    "generalise": lambda table, columns: an.generalise(table, columns, [0] * len(table)),
+    "information_loss": lambda table, columns: an.information_loss(
+        table, columns, [0] * len(table)
+    ),
+    "suppress_small_classes": lambda table, columns: an.suppress_small_classes(table, columns, 2),
+}
+
+
+@pytest.mark.parametrize("measure", CALLS.values(), ids=CALLS)
 def test_bad_columns_are_named(measure):
     with pytest.raises(ValueError, match=r"no column 'aeg'; choose from \['age', 'town', "):
         measure(TABLE, ["aeg"])
@@ -630,23 +633,19 @@ def test_bad_demands_of_mondrian(demand, message):
         an.mondrian(TABLE, ["age"], 2, **demand)
 
 
-@pytest.mark.parametrize(
-    "reach",
-    [
-        lambda table: an.mondrian(table, ["age", "weight"], 2),
-        lambda table: an.generalise(table, ["weight"], np.zeros(len(table), int)),
-        lambda table: an.information_loss(table, ["weight"], np.zeros(len(table), int)),
-        lambda table: an.t_closeness(table, ["age"], "weight"),
-    ],
-)
+@pytest.mark.parametrize("name", ["mondrian", "generalise", "information_loss"])
 @pytest.mark.parametrize("rows", [[0, 1], [0, 3]], ids=["missing", "infinite"])
-def test_numbers_without_a_place_in_a_range(reach, rows):
+def test_numbers_without_a_place_in_a_range(name, rows):
     with pytest.raises(ValueError, match="column 'weight' has missing or infinite numbers"):
-        reach(TABLE.iloc[rows])
+        CALLS[name](TABLE.iloc[rows], ["age", "weight"])
+    with pytest.raises(ValueError, match="column 'weight' has missing or infinite numbers"):
+        an.t_closeness(TABLE.iloc[rows], ["age"], "weight")
 
 
 @pytest.mark.parametrize(
-    "classes", [np.zeros(3, int), np.zeros((4, 1), int), np.zeros(4), np.zeros(4, bool), 0, "abcd"]
+    "classes",
+    [np.zeros(3, int), np.zeros((4, 1), int), np.zeros(4), np.zeros(4, bool), 0, "abcd"],
+    ids=["short", "matrix", "floats", "booleans", "number", "text"],
 )
 @pytest.mark.parametrize("reach", [an.generalise, an.information_loss])
 def test_bad_classes(reach, classes):

@@ -38,8 +38,9 @@ TAGS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A broken rule: the file, the place in it, and a sentence."""
+    """A broken rule: its name, the file, the place in it if there is one, and a sentence."""
 
+    rule: str
     file: str
     place: str
     sentence: str
@@ -131,7 +132,7 @@ def check(path: Path) -> list[Finding]:
     """Return everything that breaks a rule in one notebook."""
     page = Page(path)
     return [
-        Finding(path.name, cell.place if cell else "", sentence)
+        Finding(function.__name__, path.name, cell.place if cell else "", sentence)
         for function in RULES
         for cell, sentence in function(page)
     ]
@@ -141,10 +142,13 @@ def check_course(folder: Path) -> list[Finding]:
     """Return where the folder and the list of ready lessons in privlab.course disagree."""
     files = {path.name for path in folder.glob("*.ipynb")}
     ready = {lesson.file for lesson in LESSONS if lesson.ready}
-    missing = "is ready in privlab/course.py, but there is no such file."
-    stray = "is no lesson of privlab/course.py that is ready."
-    return [Finding(name, "", missing) for name in sorted(ready - files)] + [
-        Finding(name, "", stray) for name in sorted(files - ready)
+    missing = "is ready in privlab/course.py, but there is no such file"
+    stray = "is no lesson of privlab/course.py that is ready"
+    differences = [(ready - files, missing), (files - ready, stray)]
+    return [
+        Finding("check_course", name, "", sentence)
+        for names, sentence in differences
+        for name in sorted(names)
     ]
 
 
@@ -259,7 +263,7 @@ def no_absolute_path(page: Page) -> Broken:
     home = re.escape(str(Path.home()))
     root = re.escape(str(nbform.ROOT))
     path = re.compile(
-        rf"(?<![\w.:/-])(?:(?:/home/|/root/|/Users/|/tmp/|{home}/|{root}\b)[^\s\"']*"
+        rf"(?<![\w.:/-])(?:(?:/home/|/root/|/Users/|/tmp/|{home}/|{root}\b)[^\s\"'`)]*"
         r"|[A-Z]:\\{1,2}(?:Users|Windows|Program Files|Temp)\b)"
     )
     for cell in page.cells:
