@@ -43,9 +43,9 @@ def equivalence_classes(table: pd.DataFrame, columns: Sequence[Hashable]) -> np.
     classes = np.zeros(len(table), dtype=np.int64)
     for column in columns:
         codes, values = pd.factorize(table[column])
-        # A missing value has code -1; after + 1 it is a number like any other. Renumbering after
-        # every column keeps the product of two codes below rows², far from an overflow.
-        classes, _ = pd.factorize(classes * (len(values) + 1) + codes + 1)
+        # A missing value has the code -1, a number like any other. Numbering the classes anew for
+        # every column keeps the products below rows², far from an overflow.
+        classes, _ = pd.factorize(classes * (len(values) + 1) + codes)
     return classes
 
 

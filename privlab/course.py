@@ -62,7 +62,7 @@ LESSONS = (
         "start_here",
         "Start here",
         0,
-        "two averages reveal a patient",
+        "two totals reveal a patient",
         "threat models, exercises, environment check",
         "four hospitals",
         25,

@@ -111,7 +111,7 @@ def column(value: Any, what: str) -> pd.Series:
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
         value = pd.Series(value)
     if not isinstance(value, pd.Series):
-        raise Wrong(f"{what} should be a column (Series), but it is {_kind_name(value)}.")
+        raise Wrong(f"{what} should be a list or a column, but it is {_kind_name(value)}.")
     if value.isna().any():
         raise Wrong(f"{what} has {int(value.isna().sum()):,} missing values (NaN).")
     return value

@@ -9,7 +9,9 @@ import io
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#666666"
@@ -50,6 +52,11 @@ def bar_labels(axes: Axes, form: str = "{:.1%}") -> None:
     """Write the value at the end of each bar of ``axes``."""
     for container in axes.containers:
         axes.bar_label(container, fmt=form, padding=3, fontsize=9)
+
+
+def percent(axis: Axis) -> None:
+    """Write the ticks of an axis whose values are shares as percentages."""
+    axis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def show(fig: Figure, alt: str) -> None:

@@ -121,6 +121,9 @@ class GuardedCell(IPyNbCell):
         kernel = self.parent.nb.metadata.get("kernelspec", {})
         self.user_properties.append(("kernel", kernel.get("name", "?")))
 
+    def reportinfo(self):
+        return self.path, 0, self.name
+
     def runtest(self):
         count = self.cell.execution_count
         if count != self.cell_num:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import pytest
 from nbguard import budget
 
-HEADER = ("notebook", "kernel", "cells", "seconds", "budget", "result", "solved s")
+HEADER = ("notebook", "kernel", "cells", "seconds", "budget", "solved s", "result")
+
+
+def notebook_of(nodeid):
+    """The name of the notebook that a cell's id starts with, or nothing."""
+    file = nodeid.partition("::")[0]
+    return file.rpartition("/")[2] if file.endswith(".ipynb") else ""
 
 
 @dataclass
@@ -20,7 +26,8 @@ class Row:
     kernel: str = ""
     cells: int = 0
     done: int = 0
-    seconds: float = 0.0
+    seconds: float = 0
+    solved: float = 0
     failed: str = ""
 
     def result(self, budget):
@@ -28,7 +35,7 @@ class Row:
             return f"FAILED {self.failed}"
         if self.done < self.cells:
             return f"stopped after cell {self.done}" if self.done else "not run"
-        return "slow" if self.seconds > budget else "ok"
+        return "slow" if max(self.seconds, self.solved) > budget else "ok"
 
 
 class Table:
@@ -36,7 +43,6 @@ class Table:
 
     def __init__(self):
         self.rows = defaultdict(Row)
-        self.solved = {}
 
     def pytest_collection_finish(self, session):
         self.add([item.nodeid for item in session.items])
@@ -47,47 +53,45 @@ class Table:
             self.add(ids)
 
     def add(self, ids):
-        for file in (nodeid.split("::")[0] for nodeid in ids):
-            if file.endswith(".ipynb"):
-                self.rows[file].cells += 1
+        for name in filter(None, map(notebook_of, ids)):
+            self.rows[name].cells += 1
 
     def pytest_runtest_logreport(self, report):
-        file, _, name = report.nodeid.partition("::")
         properties = dict(report.user_properties)
-        if file in self.rows:
-            row = self.rows[file]
-            row.kernel = properties["kernel"]
+        if name := notebook_of(report.nodeid):
+            row = self.rows[name]
+            row.kernel = properties.get("kernel", row.kernel)
             row.seconds += report.duration
             row.done += report.when == "call"
             if report.failed and not row.failed:
-                row.failed = name.lower()
+                row.failed = report.nodeid.rpartition("::")[2].lower()
         elif report.when == "call" and "solved notebook" in properties:
-            seconds = f"{report.duration:.1f}{' FAILED' * report.failed}"
-            self.solved[properties["solved notebook"]] = seconds
+            row = self.rows[properties["solved notebook"]]
+            row.solved = report.duration
+            if report.failed and not row.failed:
+                row.failed = "when solved"
 
     def lines(self):
         table = [HEADER]
-        for file, row in sorted(self.rows.items()):
-            name = file.rsplit("/", 1)[-1]
-            seconds, allowed = f"{row.seconds:.1f}", budget(name)
-            result, solved = row.result(allowed), self.solved.pop(name, "")
-            table.append((name, row.kernel, str(row.cells), seconds, str(allowed), result, solved))
-        for name, solved in sorted(self.solved.items()):
-            table.append((name, "", "", "", str(budget(name)), "not run", solved))
+        for name, row in sorted(self.rows.items()):
+            seconds, solved = (f"{time:.1f}" if time else "-" for time in (row.seconds, row.solved))
+            allowed = budget(name)
+            numbers = (str(row.cells), seconds, str(allowed), solved)
+            table.append((name, row.kernel, *numbers, row.result(allowed)))
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for line in table:
-            cells = (
-                text.rjust(width) if title in ("cells", "seconds", "budget", "solved s")
-                else text.ljust(width)
-                for text, width, title in zip(line, widths, HEADER, strict=True)
-            )  # fmt: skip
-            yield "  ".join(cells).rstrip()
-        yield f"notebooks together: {sum(row.seconds for row in self.rows.values()):.1f} s"
+        for name, kernel, *numbers, result in table:
+            texts = [name.ljust(widths[0]), kernel.ljust(widths[1])]
+            texts += [text.rjust(width) for text, width in zip(numbers, widths[2:-1], strict=True)]
+            yield "  ".join([*texts, result])
+        seconds = sum(row.seconds for row in self.rows.values())
+        solved = sum(row.solved for row in self.rows.values())
+        both = f"{seconds:.1f} s as committed, {solved:.1f} s solved"
+        yield f"together {seconds + solved:.1f} s: {both}"
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self, config):
         terminal = config.pluginmanager.getplugin("terminalreporter")
-        if terminal and (self.rows or self.solved):
+        if terminal and self.rows:
             for line in ("", *self.lines()):
                 terminal.write_line(line)
 

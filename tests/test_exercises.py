@@ -178,3 +178,95 @@ def test_hints_come_one_after_the_other(exercise):
     assert "not 99" in repr(fresh.hint(99))
     assert exercise.reference.strip() in repr(exercise.solution())
     assert "<pre>" in exercise.solution()._repr_html_()
+
+
+def pseudonymise(body):
+    return f"""
+import hashlib, hmac, random, secrets, zlib
+
+def h(key):
+    return int.from_bytes(hashlib.sha256(key).digest(), "big")
+
+def pseudonymise(numbers, key):
+    plain = [int(n[1:]) for n in numbers]
+    {body}
+"""
+
+
+STRONG = {
+    "HMAC": "return [hmac.new(key, n.encode(), 'sha256').hexdigest() for n in numbers]",
+    "HMAC, an array": "import numpy as np; return np.array([hmac.new(key, n.encode(), 'sha256')"
+    ".hexdigest() for n in numbers])",
+    "HMAC cut to 12": "return [hmac.new(key, n.encode(), 'md5').hexdigest()[:12] for n in numbers]",
+    "HMAC, decimal": "return [str(int(hmac.new(key, n.encode(), 'sha256').hexdigest(), 16)) "
+    "for n in numbers]",
+    "key first": "return [hashlib.sha256(key + n.encode()).hexdigest() for n in numbers]",
+    "keyed BLAKE2b": "return [hashlib.blake2b(n.encode(), key=key).hexdigest() for n in numbers]",
+    "with a prefix": "return ['p-' + hmac.new(key, n.encode(), 'sha256').hexdigest() for n in numbers]",
+}
+WEAK = {
+    "XOR with the key's hash": "return [hex(p ^ h(key)) for p in plain]",
+    "bytes XOR": "return [bytes(a ^ b for a, b in zip(n.encode(), hashlib.sha256(key).digest()))"
+    ".hex() for n in numbers]",
+    "key and number reversed": "return [key.hex() + n[::-1] for n in numbers]",
+    "number in hexadecimal": "return [hashlib.sha256(key).hexdigest() + format(p, 'x') for p in plain]",
+    "multiplied": "return [str((p + 1) * h(key)) for p in plain]",
+    "affine modulo a prime": "return [str((p * h(key) + h(key + b'b')) % (2**61 - 1)) for p in plain]",
+    "CRC-32": "return [f'{zlib.crc32(key + n.encode()):08x}' for n in numbers]",
+    "sorted rank": "order = sorted(set(numbers)); random.Random(key).shuffle(order); "
+    "return [f'{order.index(n):05d}' for n in numbers]",
+    "masked hash": "return [hex(h(n.encode()) ^ h(key)) for n in numbers]",
+    "the number itself": "return numbers",
+}
+
+
+@pytest.mark.parametrize("scheme", STRONG)
+def test_strong_pseudonyms_are_accepted(scheme):
+    from privlab.exercises.lesson_01 import q2
+
+    assert check(q2, pseudonymise(STRONG[scheme])).startswith("Exercise 1.2 · correct")
+
+
+@pytest.mark.parametrize("scheme", WEAK)
+def test_weak_pseudonyms_are_refused(scheme):
+    from privlab.exercises.lesson_01 import q2
+
+    assert check(q2, pseudonymise(WEAK[scheme])).startswith("Exercise 1.2 · not yet")
+
+
+def test_releases_by_hand_are_accepted_and_leaks_refused():
+    from privlab.exercises.lesson_02 import q4
+
+    by_hand = """
+def anonymise(table):
+    degrees = ["Bachelors", "Masters", "Prof-school", "Doctorate"]
+    colleges = ["Some-college", "Assoc-voc", "Assoc-acdm"]
+    level = {name: "degree" for name in degrees} | {name: "college" for name in colleges}
+    coarse = table.assign(
+        age=(table["age"] // 20 * 20).astype(str) + "+",
+        education=table["education"].map(level).fillna("school"),
+        marital_status=table["marital_status"].str.startswith("Married"),
+        race=(table["race"] == "White"),
+    )
+    columns = ["age", "education", "marital_status", "race", "sex"]
+    size = coarse.groupby(columns)["sex"].transform("size")
+    return coarse[size >= 25]
+"""
+    assert check(q4, by_hand).startswith("Exercise 2.4 · correct")
+    nonsense = by_hand.replace('(table["race"] == "White")', '"Martian"')
+    assert check(q4, nonsense).startswith("Exercise 2.4 · not yet")
+    for column in ("exact", "id"):
+        leak = by_hand.replace("return coarse[", f"coarse = coarse.assign({column}=table['age'])\n"
+                               "    return coarse[")  # fmt: skip
+        assert "did not have" in check(q4, leak)
+
+
+@pytest.mark.parametrize(
+    "coarse",
+    ['assign(row=range(len(table)))', 'assign(zip=table["zip"].str[:3], sex="*")'],
+)  # fmt: skip
+def test_recipes_that_cheat_are_refused(coarse):
+    from privlab.exercises.lesson_01 import q3
+
+    code = f"def generalise(table):\n    return table.{coarse}"
+    assert check(q3, code).startswith("Exercise 1.3 · not yet")

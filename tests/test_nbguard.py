@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import nbform
 import pytest
+from nbguard import Scheduling
 from nbmake import code, error, notebook, printed, result
 
 IGNORED = ("nbval-ignore-output",)
@@ -119,7 +120,7 @@ def table(output):
     """The lines below pytest's closing line, the title's first."""
     lines = output.splitlines()
     closing = max(i for i, line in enumerate(lines) if re.match(r"=+ .*\bin \d.* =+$", line))
-    return [line.split(maxsplit=5) for line in lines[closing + 1 :] if line]
+    return [line.split(maxsplit=6) for line in lines[closing + 1 :] if line]
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +160,22 @@ class TestBroken:
     def test_table(self, output):
         title, *rows, total = table(output)
         assert title[0] == "notebook"
-        assert total[:2] == ["notebooks", "together:"]
+        assert total[0] == "together"
         results = {row[0].removesuffix(".ipynb"): row[-1].strip() for row in rows}
         assert results == {name: f"FAILED cell {BROKEN[name][1][0]}" for name in sorted(BROKEN)}
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "scope"),
+    [
+        ("notebooks/01_x.ipynb::Cell 7", "notebooks/01_x.ipynb"),
+        ("tests/test_x.py::TestX::test_y[a::b]", "tests/test_x.py::TestX"),
+        ("tests/test_x.py::test_y[a::b]", "tests/test_x.py::test_y[a::b]"),
+        ("tests/test_x.py::test_y", "tests/test_x.py::test_y"),
+    ],
+)
+def test_what_one_worker_runs(nodeid, scope):
+    assert Scheduling._split_scope(None, nodeid) == scope
 
 
 @pytest.mark.long
@@ -171,4 +185,4 @@ def test_healthy(tmp_path):
     assert f"{len(HEALTHY.cells)} passed in " in output, output
     _, row, _ = table(output)
     assert row[:3] == ["healthy.ipynb", "python3", str(len(HEALTHY.cells))]
-    assert row[4:] == ["60", "ok"]
+    assert row[4:] == ["60", "-", "ok"]

@@ -2,10 +2,12 @@
 
 import ast
 import importlib
+from types import SimpleNamespace
 
 import nbform
 import pytest
 from nbexec import execute
+from nbmake import code, notebook, result
 
 from privlab.course import LESSONS
 
@@ -31,10 +33,20 @@ def solve(notebook, exercises):
     assert not stubs, f"no exercise belongs to the stub\n{stubs[0].source}"
 
 
-def shown(notebook):
-    """The text of everything that the notebook displays."""
+def verdicts(notebook, exercise):
+    """What the notebook says to the exercise's checks: the first line of each."""
     outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
-    return [output.data.get("text/plain", "") for output in outputs if "data" in output]
+    texts = [output.data.get("text/plain", "") for output in outputs if "data" in output]
+    start = f"Exercise {exercise.label} ·"
+    return [text.partition("\n")[0] for text in texts if text.startswith(start)]
+
+
+def assert_correct(notebook, exercises):
+    for exercise in exercises:
+        found = verdicts(notebook, exercise)
+        assert found, f"nothing checks exercise {exercise.label}"
+        for verdict in found:
+            assert verdict.startswith(f"Exercise {exercise.label} · correct")
 
 
 @pytest.mark.long
@@ -42,12 +54,62 @@ def shown(notebook):
 def test_solved(lesson, record_property):
     record_property("solved notebook", lesson.file)
     exercises = importlib.import_module(f"privlab.exercises.lesson_{lesson.number}").EXERCISES
-    notebook = nbform.read(nbform.NOTEBOOKS / lesson.file)
-    solve(notebook, exercises)
-    execute(notebook, nbform.NOTEBOOKS, cell_timeout=lesson.budget)
-    texts = shown(notebook)
-    for exercise in exercises:
-        told = [text for text in texts if text.startswith(f"Exercise {exercise.label} ·")]
-        assert told, f"nothing checks exercise {exercise.label}"
-        wrong = [t for t in told if not t.startswith(f"Exercise {exercise.label} · correct")]
-        assert not wrong, wrong[0]
+    made = nbform.read(nbform.NOTEBOOKS / lesson.file)
+    solve(made, exercises)
+    execute(made, nbform.NOTEBOOKS, cell_timeout=lesson.budget)
+    assert_correct(made, exercises)
+
+
+# ---- the test itself must be able to fail ------------------------------------------------------
+
+FIRST = SimpleNamespace(label="9.1", names=("double", "half"), reference="double = half = abs")
+SECOND = SimpleNamespace(label="9.10", names=("limit",), reference="limit = 3")
+STUBS = {
+    "def double(x):\n    return ...\n\ndef half(x):\n    return ...": ["double", "half"],
+    "a, limit = ..., ...": ["a", "limit"],
+}
+
+
+def stubs():
+    return notebook(*(code(source, tags=["answer"]) for source in STUBS), code("limit = 4"))
+
+
+def test_names_of_a_stub():
+    assert {source: list(defined_names(source)) for source in STUBS} == STUBS
+
+
+def test_each_stub_is_replaced():
+    made = stubs()
+    solve(made, (SECOND, FIRST))
+    assert [cell.source for cell in made.cells] == [FIRST.reference, SECOND.reference, "limit = 4"]
+
+
+@pytest.mark.parametrize(
+    ("exercises", "message"),
+    [
+        ((FIRST,), "no exercise belongs to the stub"),
+        ((FIRST, SECOND, SECOND), "0 stubs define limit of exercise 9.10"),
+    ],
+)
+def test_stubs_and_exercises_must_match(exercises, message):
+    with pytest.raises(AssertionError, match=message):
+        solve(stubs(), exercises)
+
+
+@pytest.mark.parametrize(
+    ("texts", "good"),
+    [
+        (["Exercise 9.1 · correct\nfine", "Exercise 9.10 · correct (2 points)"], True),
+        (["Exercise 9.1 · not yet", "Exercise 9.10 · correct"], False),
+        (["Exercise 9.1 · correct", "Exercise 9.1 · not tried yet"], False),
+        (["Exercise 9.10 · correct"], False),
+        ([], False),
+    ],
+)
+def test_every_check_must_say_correct(texts, good):
+    made = notebook(code("check()", *map(result, texts)))
+    if good:
+        assert_correct(made, (FIRST, SECOND))
+    else:
+        with pytest.raises(AssertionError):
+            assert_correct(made, (FIRST, SECOND))

@@ -6,6 +6,7 @@ lesson numbers, and all notebooks when none is given.
 """
 
 import argparse
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pathlib import Path
 import nbform
 import nblint
 from nbexec import ExecutionFailed, execute
+from nbformat import NotebookNode
 from tqdm import tqdm
 
 
@@ -35,9 +37,10 @@ def run(paths: list[Path], cell_timeout: int, jobs: int) -> bool:
     """Execute notebooks and write back those that run through; return whether all did."""
     notebooks = [nbform.read(path) for path in paths]
     cells = sum(cell.cell_type == "code" for notebook in notebooks for cell in notebook.cells)
-    with tqdm(total=cells, unit="cell", smoothing=0) as bar, ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    with tqdm(total=cells, unit="cell", smoothing=0) as bar:
 
-        def one(path: Path, notebook: nbform.NotebookNode) -> bool:
+        def one(path: Path, notebook: NotebookNode) -> bool:
             start = time.monotonic()
             try:
                 execute(notebook, path.parent, cell_timeout, bar.update)
@@ -48,7 +51,10 @@ def run(paths: list[Path], cell_timeout: int, jobs: int) -> bool:
             bar.write(f"{path.name}: {time.monotonic() - start:.1f} s, {state}")
             return True
 
-        return all(list(pool.map(one, paths, notebooks)))
+        try:
+            return all(list(pool.map(one, paths, notebooks)))
+        except KeyboardInterrupt:
+            os._exit(130)  # at once; the kernels notice that they are alone and end, too
 
 
 def lint(paths: list[Path], whole_course: bool) -> bool:

@@ -220,7 +220,6 @@ class Install:
 
     def __init__(self, environment: Environment, remake: bool, lock: int) -> None:
         self.environment = environment
-        self.remake = remake
         self.lock = lock
         self.process: subprocess.Popen[bytes] | None = None
         self.started = time.monotonic()
@@ -234,13 +233,14 @@ class Install:
             # A Python that runs in a virtual environment, perhaps in the one to be deleted,
             # knows the Python behind it under this name.
             base = getattr(sys, "_base_executable", sys.executable)
-            self.commands.insert(0, [base, "-m", "venv", str(environment.folder)])
+            self.commands[:0] = [
+                ["rm", "-rf", str(environment.folder)],
+                [base, "-m", "venv", str(environment.folder)],
+            ]
 
     def begin(self) -> None:
-        """Take away the stamp, or the whole folder, before anything is changed."""
+        """Empty the log and take away the stamp, before anything is changed."""
         self.environment.log.write_bytes(b"")
-        if self.remake and self.environment.folder.exists():
-            shutil.rmtree(str(self.environment.folder))
         with contextlib.suppress(FileNotFoundError):
             (self.environment.folder / STAMP).unlink()
 
@@ -366,8 +366,10 @@ def cause(output: str) -> str:
         return "A file could not be written: check who owns this folder, then " + again
     if "No matching distribution found" in output:
         return (
-            "A package with the version in requirements/ is not published for this Python and "
-            "this system. Python 3.11 is what the course is tested with."
+            "A version that requirements/ names is not published for Python {}.{}.{} on this "
+            "system. Try the newest Python 3.11: make lab PYTHON=/path/to/python3.11.".format(
+                *sys.version_info
+            )
         )
     return "The install failed. If it was by chance, " + again
 
@@ -468,8 +470,9 @@ def main(arguments: "list[str] | None" = None) -> int:
                 raise SetupProblem(problem)
             say("Note: " + problem)
             environments.remove(TF)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means what it says
+                signal.signal(number, signal.default_int_handler)
         set_up(environments, options.kernel_prefix)
     except SetupProblem as stop:
         print(f"\n{stop}", file=sys.stderr)

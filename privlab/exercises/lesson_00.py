@@ -62,7 +62,7 @@ def newcomer_value(count_before, mean_before, count_after, mean_after):
         for _ in range(rounds):
             patients = tables.sample(int(rng.integers(5, 300)), random_state=rng)["chol"].to_numpy()
             n0, n1 = len(patients) - 1, len(patients)
-            # Published with three digits: together the two sums are off by less than 0.5 mg/dl.
+            # Published with three decimals: together the two sums are off by less than 0.5 mg/dl.
             m0, m1 = round(patients[:-1].mean(), 3), round(patients.mean(), 3)
             got = answers.newcomer_value(n0, m0, n1, m1)
             if abs(got - patients[-1]) < 0.5:
@@ -74,8 +74,10 @@ def newcomer_value(count_before, mean_before, count_after, mean_after):
                 raise Wrong(f"{told} Mind the counts: before, there was one patient fewer.")
             if np.isclose(got, n0 * m0 - n1 * m1):
                 raise Wrong(f"{told} You subtract the wrong way round.")
+            if abs(got - patients[-1]) < 2:
+                raise Wrong(f"{told} Almost: do not round or cut anything off on the way.")
             raise Wrong(told)
-        return f"Your attack recovered {rounds} of {rounds} patients, to the milligram."
+        return f"Your attack recovered {rounds} of {rounds} patients, to the nearest mg/dl."
 
     def test_attack(self, answers: Answers, rng: np.random.Generator) -> str:
         """Attack a few patients."""
@@ -139,7 +141,7 @@ threat_model = {"voters": 1, "quiz": 2, "update": 3, "cafe": 4, "backup": 4}
         ),
     )
 
-    def test_scenes(self, answers: Answers, rng: np.random.Generator) -> None:
+    def test_scenes(self, answers: Answers, rng: np.random.Generator) -> str:
         """Compare each scene."""
         given = answers["threat_model"]
         missing = [scene for scene in _SCENES if given.get(scene, ...) is ...]
@@ -150,6 +152,7 @@ threat_model = {"voters": 1, "quiz": 2, "update": 3, "cafe": 4, "backup": 4}
                 raise Wrong(f"{scene!r} needs one of the numbers 1, 2, 3 and 4.")
             if given[scene] != right:
                 raise Wrong(f"Think again about {scene!r}: {why}.")
+        return "A defence must fit its attacker: each part of the course takes on one of the four."
 
 
 q1 = Newcomer()

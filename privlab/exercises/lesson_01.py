@@ -6,10 +6,21 @@ import numpy as np
 import pandas as pd
 
 from ..anonymity import equivalence_classes
-from ..attacks.linkage import dictionary_attack, link
+from ..attacks.linkage import USUAL_FUNCTIONS, dictionary_attack, link
 from ..data import load_adult, load_zip_populations
 from ..exercise import Answers, Exercise, Mistake, Wrong, column, number, table
 from ..people import ages, hospital_table, make_town, voter_list
+
+_OPEN = ["zip", "sex", "birth_date"]
+
+
+@cache
+def _cambridge(seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return a town as large as Cambridge, Massachusetts, its patients and its voters."""
+    rng = np.random.default_rng(seed)
+    sizes = load_zip_populations().set_index("zip")["population"]
+    town = make_town(sizes.loc["02138":"02142"].to_dict(), rng)
+    return town, hospital_table(town, 5000, rng), voter_list(town, rng)
 
 
 class UniqueShare(Exercise):
@@ -143,6 +154,13 @@ def unique_share(table, columns):
         people.loc[rng.choice(800, 12, replace=False), "age"] = np.nan
         self._compare(answers, people, ["zip", "age", "sex"])
 
+    def test_cambridge(self, answers: Answers, rng: np.random.Generator) -> str:
+        """The lesson's town."""
+        town, _, _ = _cambridge(0)
+        self._compare(answers, town[_OPEN], _OPEN)
+        share = (~town.duplicated(_OPEN, keep=False)).mean()
+        return f"In a town like the lesson's, {share:.1%} are alone with ZIP, sex and birth date."
+
     def hidden_towns(self, answers: Answers, rng: np.random.Generator) -> None:
         """More towns."""
         for rows in (1, 2, 50, 3000):
@@ -186,7 +204,7 @@ import hashlib
 def pseudonymise(patient_numbers, key):
     return [hashlib.sha256(b"pepper" + number.encode()).hexdigest() for number in patient_numbers]
 """,
-            "the key changes nothing",
+            "changes nothing",
         ),
         Mistake(
             "cut too short",
@@ -206,7 +224,27 @@ import secrets
 def pseudonymise(patient_numbers, key):
     return [secrets.token_hex(16) for number in patient_numbers]
 """,
-            "two different pseudonyms",
+            "in one table",
+        ),
+        Mistake(
+            "a token list made anew in each call",
+            """
+import secrets
+
+def pseudonymise(patient_numbers, key):
+    tokens = {number: secrets.token_hex(16) for number in patient_numbers}
+    return [tokens[number] for number in patient_numbers]
+""",
+            "in two calls",
+        ),
+        Mistake(
+            "numbered by appearance",
+            """
+def pseudonymise(patient_numbers, key):
+    codes = {}
+    return [codes.setdefault(n, f"{key.hex()[:32]}-{len(codes)}") for n in patient_numbers]
+""",
+            "which other patients",
         ),
         Mistake(
             "the key added to the number",
@@ -215,17 +253,27 @@ def pseudonymise(patient_numbers, key):
     shift = int.from_bytes(key, "big")
     return [str(int(number[1:]) + shift) for number in patient_numbers]
 """,
-            "One patient who knows",
+            "grow evenly",
         ),
         Mistake(
-            "the number kept beside the hash",
+            "only the first byte of the key",
             """
 import hmac
 
 def pseudonymise(patient_numbers, key):
-    return [n + "-" + hmac.new(key, n.encode(), "sha256").hexdigest() for n in patient_numbers]
+    return [hmac.new(key[:1], n.encode(), "sha256").hexdigest() for n in patient_numbers]
 """,
-            "still stands in",
+            "makes no difference",
+        ),
+        Mistake(
+            "the key published in front",
+            """
+import hmac
+
+def pseudonymise(patient_numbers, key):
+    return [key.hex() + hmac.new(key, n.encode(), "sha256").hexdigest() for n in patient_numbers]
+""",
+            "alike",
         ),
     )
 
@@ -243,13 +291,22 @@ def pseudonymise(patient_numbers, key):
         first = answers.pseudonymise(numbers, key)
         if len(first) != len(numbers):
             raise Wrong(f"{len(numbers):,} numbers went in, {len(first):,} pseudonyms came out.")
-        again = answers.pseudonymise(numbers, key)
-        if list(first) != list(again) or len(set(zip(numbers, first, strict=True))) > len(
-            set(numbers)
-        ):
+        if len(set(zip(numbers, first, strict=True))) > len(set(numbers)):
             raise Wrong(
-                "The same patient gets two different pseudonyms: visits can no longer be "
-                "put together."
+                "The same patient gets different pseudonyms in one table: their visits can no "
+                "longer be put together."
+            )
+        if list(first) != list(answers.pseudonymise(numbers, key)):
+            raise Wrong(
+                "The same patient gets different pseudonyms in two calls: next month's table will "
+                "not fit. Derive the pseudonym from the number and the key alone."
+            )
+        by_number = dict(zip(numbers, first, strict=True))
+        others = sorted(set(numbers))[::-3]
+        if list(answers.pseudonymise(others, key)) != [by_number[number] for number in others]:
+            raise Wrong(
+                "A patient's pseudonym depends on which other patients are in the table, or on "
+                "their order: next month's table will not fit."
             )
         everybody = answers.pseudonymise(domain, key)
         if everybody.nunique() < len(domain):
@@ -273,42 +330,63 @@ def pseudonymise(patient_numbers, key):
         return f"Dictionary attack: {report}."
 
     def test_key(self, answers: Answers, rng: np.random.Generator) -> None:
-        """An attacker who has the code, but another key, learns nothing."""
-        numbers, domain = self._numbers(rng)
-        pseudonyms = set(answers.pseudonymise(numbers, rng.bytes(32)))
-        if pseudonyms & set(answers.pseudonymise(domain, rng.bytes(32))):
-            raise Wrong(
-                "The attacker runs your code with a key of his own and finds the same "
-                "pseudonyms: the key changes nothing, or too little."
-            )
-
-    def test_insider(self, answers: Answers, rng: np.random.Generator) -> None:
-        """A patient who knows his own number and pseudonym does not learn the others."""
+        """An attacker who has the code and guesses at the key learns nothing."""
         numbers, _ = self._numbers(rng)
-        pseudonyms = answers.pseudonymise(numbers, rng.bytes(32))
-        plain = np.array([int(number[1:]) for number in numbers], dtype=object)
-        for base in (10, 16):
-            try:
-                values = np.array([int(str(p), base) for p in pseudonyms], dtype=object)
-            except ValueError:
-                continue
-            if len(set(values - plain)) == 1 or len(set(values ^ plain)) == 1:
+        key = rng.bytes(32)
+        true = answers.pseudonymise(numbers, key).astype(str)
+        other = answers.pseudonymise(numbers, rng.bytes(32)).astype(str)
+        if (true == other).mean() > 0.01:
+            raise Wrong(
+                "The attacker runs your code with a key of his own and finds the same pseudonyms: "
+                "the key changes nothing, or too little."
+            )
+        few = numbers[:20]
+        for position in range(len(key)):
+            flipped = bytearray(key)
+            flipped[position] ^= 255
+            if answers.pseudonymise(few, bytes(flipped)).astype(str).eq(true[:20]).any():
                 raise Wrong(
-                    "One patient who knows his own number works out your key by one "
-                    "subtraction, and with it all other numbers."
+                    f"Byte {position} of the key makes no difference. Use all of it: part of the "
+                    "key is quickly tried out."
                 )
 
-
-@cache
-def _cambridge(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return patients and voters of a town as large as Cambridge, Massachusetts."""
-    rng = np.random.default_rng(seed)
-    sizes = load_zip_populations().set_index("zip")["population"]
-    town = make_town(sizes.loc["02138":"02142"].to_dict(), rng)
-    return hospital_table(town, 5000, rng), voter_list(town, rng)
-
-
-_OPEN = ["zip", "sex", "birth_date"]
+    def test_insider(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Patients who know their own number and pseudonym do not learn the others."""
+        # Neighbours in pairs: only the last bit of the last digit differs.
+        numbers = [f"P{n:05d}" for n in range(400)]
+        pseudonyms = [str(p) for p in answers.pseudonymise(numbers, rng.bytes(32))]
+        for base in (10, 16):
+            try:
+                values = [int(pseudonym, base) for pseudonym in pseudonyms]
+            except ValueError:
+                continue
+            pairs = list(zip(values[::2], values[1::2], strict=True))
+            steps, masks = {b - a for a, b in pairs}, {a ^ b for a, b in pairs}
+            if min(len(steps), len(masks)) < len(pairs) / 2:
+                raise Wrong(
+                    "The pseudonyms grow evenly with the numbers. One patient who knows their own "
+                    "number works out the rest with a subtraction, a division or an XOR."
+                )
+            for name, function in USUAL_FUNCTIONS.items():
+                if name.startswith(("MD5", "SHA", "BLAKE", "CRC")):
+                    hashes = [int(function(number), 16) for number in numbers]
+                    if len({v ^ h for v, h in zip(values, hashes, strict=True)}) == 1:
+                        raise Wrong(
+                            f"Each pseudonym is the {name} of the number, hidden by the same mask. "
+                            "One patient who knows their own number computes the mask."
+                        )
+        alike = np.mean(
+            [
+                sum(a == b for a, b in zip(one, two, strict=False)) / max(len(one), len(two), 1)
+                for one, two in zip(pseudonyms[::2], pseudonyms[1::2], strict=True)
+            ]
+        )
+        # Random digits agree in one place in ten, random hexadecimal ones in one in sixteen.
+        if alike > 0.25:
+            raise Wrong(
+                f"The pseudonyms of neighbouring numbers are alike in {alike:.0%} of their "
+                "characters: what is constant in them may be your key, what changes the number."
+            )
 
 
 class Generalise(Exercise):
@@ -321,7 +399,7 @@ class Generalise(Exercise):
     hints = (
         "Which of the three columns has the most different values? Start there.",
         "An analyst needs an age, hardly a birth date: birth_date.dt.year gives the year.",
-        "Twenty-year groups: year // 20 * 20. Keep the sex, and ask yourself who needs the ZIP.",
+        "Ten-year groups: year // 10 * 10. Keep the sex, and cut the ZIP: table['zip'].str[:3].",
     )
     reference = """
 def generalise(table):
@@ -367,7 +445,7 @@ def generalise(table):
 def generalise(table):
     return table.assign(zip="*", sex="*", birth_date="*")
 """,
-            "nothing to learn",
+            "little to learn",
         ),
         Mistake(
             "age groups from the table's own quantiles",
@@ -387,51 +465,81 @@ def generalise(table):
     coarse = table[["sex"]].assign(born_from=table["birth_date"].dt.year // 10 * 10)
     return coarse.drop_duplicates()
 """,
-            "rows came out",
+            "leave no patient out",
+        ),
+        Mistake(
+            "year of birth beside the full ZIP code",
+            """
+def generalise(table):
+    return table[["zip", "sex"]].assign(year=table["birth_date"].dt.year)
+""",
+            "a better list",
+        ),
+        Mistake(
+            "rows shuffled",
+            """
+def generalise(table):
+    coarse = table[["sex"]].assign(born_from=table["birth_date"].dt.year // 10 * 10)
+    return coarse.sample(frac=1)
+""",
+            "another order",
         ),
     )
+    #: Inhabitants that one must look like, and the share of the town that may look like fewer.
+    crowd, outside_crowd = 100, 0.01
 
     def test_recipe(self, answers: Answers, rng: np.random.Generator) -> None:
         """Each row is coarsened by itself."""
-        patients, _ = _cambridge(int(rng.integers(2)))
-        few = patients[_OPEN].sample(200, random_state=rng).reset_index(drop=True)
+        town, _, _ = _cambridge(int(rng.integers(2)))
+        few = town[_OPEN].sample(200, random_state=rng).reset_index(drop=True)
         whole = answers.generalise(few)
         if len(whole) != len(few):
             raise Wrong(
-                f"{len(few)} rows went in, {len(whole)} rows came out. Coarsen the values; "
-                "leave no patient out."
+                f"{len(few)} rows went in, {len(whole)} rows came out. Coarsen the values; leave "
+                "no patient out."
             )
-        half = answers.generalise(few.iloc[:100])
-        first = whole.iloc[:100].astype(str).reset_index(drop=True)
-        if not first.equals(half.astype(str).reset_index(drop=True)):
+        if not whole.index.equals(few.index):
+            raise Wrong("The rows came out in another order: keep it, and the index, as it is.")
+        # The same rows in another order and without the others.
+        again = few.iloc[150:20:-1].reset_index(drop=True)
+        expected = whole.iloc[150:20:-1].reset_index(drop=True)
+        if not answers.generalise(again).astype(str).equals(expected.astype(str)):
             raise Wrong(
-                "What you make of a row depends on the other rows of the table (quantiles? "
-                "ranks? random numbers?). Use fixed groups."
+                "What you make of a row depends on the other rows of the table (quantiles? row "
+                "numbers? random numbers?). Use fixed groups."
             )
 
     def test_attack_and_use(self, answers: Answers, rng: np.random.Generator) -> str:
-        """The linkage attack fails, and an analyst can still work."""
-        patients, voters = _cambridge(int(rng.integers(2)))
-        coarse = answers.generalise(patients[_OPEN])
-        # The attacker knows the recipe (Kerckhoffs): the same is done to the voter list.
-        register = answers.generalise(voters[_OPEN])
-        columns = list(coarse.columns)
-        text = {name: coarse[name].astype(str).to_numpy() for name in columns}
-        released = pd.DataFrame({**text, "person": patients["person"].to_numpy()})
-        known = pd.DataFrame({name: register[name].astype(str).to_numpy() for name in columns})
-        report = link(released, known.assign(person=voters["person"].to_numpy()), columns)
+        """The linkage attack fails, also with a complete register, and an analyst can work."""
+        town, patients, voters = _cambridge(int(rng.integers(2)))
+        # The attacker knows the recipe (Kerckhoffs): the same is done to patients and voters.
+        coarse = answers.generalise(town[_OPEN]).astype(str)
+        look = equivalence_classes(coarse, list(coarse.columns))
+        released, register = (
+            pd.DataFrame({"look": look[table["person"]], "person": table["person"]})
+            for table in (patients, voters)
+        )
+        report = link(released, register, ["look"])
         if report.recall > 0.005:
             raise Wrong(self._why(coarse, report.recall))
-        wide, mixed = self._width(coarse, patients)
+        exposed = (np.bincount(look)[look] < self.crowd).mean()
+        if exposed > self.outside_crowd:
+            raise Wrong(
+                f"The voter list names only {report.recall:.1%} of the patients. But {exposed:.1%} "
+                f"of the town look like fewer than {self.crowd} of its people (1 % allowed): an "
+                "attacker with a better list, or with one more column, will find them."
+            )
+        wide, mixed = self._width(look, town)
         if wide > 0.1 or mixed > 0.1:
             raise Wrong(
-                "The attack fails, but there is nothing to learn from the table either: "
-                f"{wide:.0%} of the patients are in groups whose ages span more than 20 years, "
-                f"and {mixed:.0%} in groups that mix the sexes. Allowed are 10 % each."
+                f"The attack fails, but there is little to learn from the table: {wide:.0%} of "
+                f"the people are in groups whose ages span more than 20 years, and {mixed:.0%} in "
+                "groups that mix the sexes. Allowed are 10 % each."
             )
         return (
-            f"The linkage attack names {report.correct} of {report.targets:,} patients rightly "
-            f"({report.recall:.1%}); ages within 20 years for {1 - wide:.0%} of them."
+            f"The linkage attack names {report.correct} of {report.targets:,} patients rightly; "
+            f"{1 - exposed:.1%} of the town hide in a crowd of {self.crowd} or more, and ages stay "
+            f"within 20 years for {1 - wide:.0%}."
         )
 
     @staticmethod
@@ -452,118 +560,138 @@ def generalise(table):
         combinations = len(coarse.drop_duplicates())
         return (
             f"{told} Together the columns make {combinations:,} combinations for "
-            f"{len(coarse):,} patients."
+            f"{len(coarse):,} people."
         )
 
     @staticmethod
-    def _width(coarse: pd.DataFrame, patients: pd.DataFrame) -> tuple[float, float]:
-        """Return the shares of patients in groups of too many ages, and of both sexes."""
-        text = coarse.astype(str)
-        groups = pd.Series(equivalence_classes(text, list(text.columns)))
-        age = ages(patients["birth_date"]).reset_index(drop=True).groupby(groups)
-        sexes = patients["sex"].reset_index(drop=True).groupby(groups)
+    def _width(look: np.ndarray, town: pd.DataFrame) -> tuple[float, float]:
+        """Return the shares of people in groups of too many ages, and of both sexes."""
+        age = ages(town["birth_date"]).groupby(look)
         wide = (age.transform("max") - age.transform("min")) > 20
-        return float(wide.mean()), float((sexes.transform("nunique") > 1).mean())
+        mixed = town["sex"].groupby(look).transform("nunique") > 1
+        return float(wide.mean()), float(mixed.mean())
 
 
-class GuessSex(Exercise):
-    """Guess a removed column from those that were left; open-ended."""
+class GuessMarried(Exercise):
+    """Guess what two removed columns said from those that were left; open-ended."""
 
     label = "1.4"
-    title = "The column that was removed"
+    title = "The columns that were removed"
     points = 2
-    kinds = {"guess_sex": column}
+    kinds = {"guess_married": column}
     hints = (
-        "Look at adult.groupby('relationship')['sex'].value_counts(): which words give it away?",
-        "Husbands are men and wives are women. For the others, look at the occupation.",
-        "Female: wives, the unmarried with children ('Unmarried'), and those of the rest who work "
-        "in offices, service, sales or schools. Male: everybody else.",
+        "Look at known.groupby('sex')['marital_status'].value_counts(normalize=True), and at the "
+        "same by age group and by income.",
+        "Young people are seldom married; among those who earn more than 50,000 dollars most are.",
+        "Guess married for men from 28 on, and for everybody who earns more than 50,000 dollars. "
+        "Or train the lesson's model on `known`.",
     )
     reference = """
-def guess_sex(table):
-    mostly_women = ["Adm-clerical", "Other-service", "Priv-house-serv", "Prof-specialty",
-                    "Tech-support", "Sales"]
-    female = table["relationship"].isin(["Wife", "Unmarried"])
-    female |= (table["relationship"] != "Husband") & table["occupation"].isin(mostly_women)
-    return female.map({True: "Female", False: "Male"})
+def guess_married(table):
+    return ((table["sex"] == "Male") & (table["age"] >= 28)) | (table["income"] == ">50K")
 """
     mistakes = (
         Mistake(
             "the same guess for everybody",
             """
-def guess_sex(table):
-    return ["Male"] * len(table)
+def guess_married(table):
+    return [False] * len(table)
 """,
             "the same guess for everybody",
         ),
         Mistake(
-            "letters instead of the column's words",
+            "texts instead of True and False",
             """
-def guess_sex(table):
-    return table["relationship"].map(lambda r: "M" if r == "Husband" else "F")
+def guess_married(table):
+    return table["sex"].map({"Male": "married", "Female": "single"})
 """,
-            "there is also",
+            "Return True for married",
         ),
         Mistake(
-            "only wives are women",
+            "only the sex",
             """
-def guess_sex(table):
-    return table["relationship"].map(lambda r: "Female" if r == "Wife" else "Male")
+def guess_married(table):
+    return table["sex"] == "Male"
 """,
-            "find only",
+            "only the sex",
         ),
         Mistake(
-            "everybody but husbands is a woman",
+            "only the income",
             """
-def guess_sex(table):
-    return table["relationship"].map(lambda r: "Male" if r == "Husband" else "Female")
+def guess_married(table):
+    return table["income"] == ">50K"
 """,
-            "take many men for women",
+            "only the income",
         ),
         Mistake(
             "only some rows",
             """
-def guess_sex(table):
-    married = table[table["relationship"].isin(["Husband", "Wife"])]
-    return married["relationship"].map({"Husband": "Male", "Wife": "Female"})
+def guess_married(table):
+    return (table[table["age"] > 30]["sex"] == "Male")
 """,
             "a guess for each",
         ),
+        Mistake(
+            "looked up instead of guessed",
+            """
+from privlab.data import load_adult
+
+def guess_married(table):
+    keys = [c for c in table.columns if c != "fnlwgt"]
+    adult = load_adult()
+    adult["married"] = adult["marital_status"] == "Married-civ-spouse"
+    known = adult.groupby(keys)["married"].mean()
+    return table.join(known, on=keys)["married"].fillna(0) > 0.5
+""",
+            "linkage",
+        ),
     )
-    #: Balanced accuracy to reach; 0.5 is blind guessing.
-    floor = 0.82
+    #: Balanced accuracy to reach (0.5 is blind guessing), and what no honest guess reaches.
+    floor, suspicious = 0.76, 0.93
 
     def test_guess(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Guess the sex of people whose column was removed."""
-        people = load_adult().sample(12_000, random_state=rng).reset_index(drop=True)
-        truth = people["sex"].to_numpy()
-        guess = answers.guess_sex(people.drop(columns="sex")).to_numpy()
+        """Guess for the rows that the lesson holds back."""
+        adult = load_adult()
+        # The quarter that lesson 01 calls `attacked`.
+        attacked = adult.drop(adult.sample(frac=0.75, random_state=1).index)
+        people = attacked.sample(9_000, random_state=rng).reset_index(drop=True)
+        # The statistical weights say nothing about a person, but would help to look one up.
+        people["fnlwgt"] = rng.permutation(people["fnlwgt"])
+        truth = (people["marital_status"] == "Married-civ-spouse").to_numpy()
+        shown = people.drop(columns=["marital_status", "relationship"])
+        guess = answers.guess_married(shown).to_numpy()
         if len(guess) != len(truth):
             raise Wrong(f"Give a guess for each of the {len(truth):,} rows, not {len(guess):,}.")
-        others = sorted({str(value) for value in guess} - {"Female", "Male"})
+        others = [value for value in set(guess.tolist()) if value not in (True, False)]
         if others:
-            raise Wrong(f"Guess with the texts 'Female' and 'Male'; there is also {others[0]!r}.")
-        women = (guess[truth == "Female"] == "Female").mean()
-        men = (guess[truth == "Male"] == "Male").mean()
-        score = (women + men) / 2
+            raise Wrong(f"Return True for married and False for not, instead of {others[0]!r}.")
+        guess = guess.astype(bool)
+        found, spared = guess[truth].mean(), (~guess[~truth]).mean()
+        score = (found + spared) / 2
         told = f"Balanced accuracy {score:.3f} (to reach: {self.floor})."
-        if len(set(guess)) == 1:
+        if guess.all() or not guess.any():
+            raise Wrong(f"{told} It is the same guess for everybody.")
+        if score > self.suspicious:
             raise Wrong(
-                f"{told} It is the same guess for everybody: right for one sex, wrong for "
-                "the other."
+                f"{told} That is linkage: you look the people up in Adult, where the removed "
+                "columns still stand. Guess from what the other columns say."
             )
         if score < self.floor:
-            weaker = (
-                f"You find only {women:.0%} of the women"
-                if women < men
-                else f"You take many men for women: only {men:.0%} of them are found"
-            )
-            raise Wrong(f"{told} {weaker}.")
-        return f"{told} A column that was never released, guessed from those that were."
+            raise Wrong(f"{told} {self._weaker(guess, shown, found, spared)}")
+        return f"{told} Neither column was released; those that were say so much about them."
+
+    @staticmethod
+    def _weaker(guess: np.ndarray, shown: pd.DataFrame, found: float, spared: float) -> str:
+        for name, value in (("sex", "Male"), ("income", ">50K")):
+            if ((shown[name] == value).to_numpy() == guess).all():
+                return f"You use only the {name}; add what the other columns say, the age for one."
+        if found < spared:
+            return f"You find only {found:.0%} of the married."
+        return f"You take many others for married: {1 - spared:.0%} of them."
 
 
 q1 = UniqueShare()
 q2 = Pseudonyms()
 q3 = Generalise()
-q4 = GuessSex()
+q4 = GuessMarried()
 EXERCISES = (q1, q2, q3, q4)

@@ -1,5 +1,6 @@
 """Exercises of lesson 02: k, homogeneity, the intersection attack, a release of one's own."""
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -9,8 +10,6 @@ import pandas as pd
 from ..anonymity import (
     equivalence_classes,
     information_loss,
-    k_anonymity,
-    l_diversity,
     mondrian,
     t_closeness,
 )
@@ -74,6 +73,14 @@ def smallest_class(table, quasi_identifiers):
 """,
             "one column at a time",
         ),
+        Mistake(
+            "all columns instead of the quasi-identifiers",
+            """
+def smallest_class(table, quasi_identifiers):
+    return table.groupby(list(table.columns), dropna=False).size().min()
+""",
+            "only the quasi-identifiers",
+        ),
     )
 
     def _compare(self, answers: Answers, people: pd.DataFrame, columns: list[str]) -> None:
@@ -92,6 +99,14 @@ def smallest_class(table, quasi_identifiers):
                 "groupby leaves out the rows with a missing value, unless dropna=False.",
             ),
             (single, "You count one column at a time; the attacker uses all of them together."),
+            (
+                people.groupby(list(people.columns), dropna=False, observed=True).size().min(),
+                "You group by all columns; use only the quasi-identifiers.",
+            ),
+            (
+                people.groupby(columns, dropna=False, observed=True)[columns[0]].count().min(),
+                "count() leaves out missing values; size() does not.",
+            ),
         )
         for value, why in explained:
             if np.isclose(got, value):
@@ -106,6 +121,7 @@ def smallest_class(table, quasi_identifiers):
             sizes |= {(None, "M"): 3, (None, "F"): 5}
         rows = [cell for cell, size in sizes.items() for _ in range(size + int(rng.integers(2)))]
         people = pd.DataFrame(rows, columns=["age", "sex"])
+        people["visit"] = np.arange(len(people)) // 2  # no quasi-identifier
         return people.sample(frac=1, random_state=rng).reset_index(drop=True)
 
     def test_table(self, answers: Answers, rng: np.random.Generator) -> None:
@@ -123,84 +139,135 @@ def smallest_class(table, quasi_identifiers):
             self._compare(answers, people, columns)
 
 
-class Homogeneity(Exercise):
-    """Count the people whose class gives their sensitive value away."""
+class NearlyCertain(Exercise):
+    """Count the people whose class nearly gives their sensitive value away."""
 
     label = "2.2"
-    title = "The homogeneity attack"
+    title = "Nearly certain"
     kinds = {"exposed_share": number}
     hints = (
-        "You know in which class your victim is. When do you know the sensitive value for sure?",
-        "When the class holds only one value: groupby(...)[sensitive].transform('nunique') == 1.",
-        "Count people, not classes: the mean over the rows of that condition.",
+        "You know in which class your victim is, and guess its most frequent value. How often is "
+        "that right?",
+        "In each class: values.value_counts(normalize=True).iloc[0] is the share of the most "
+        "frequent value. transform gives it to each of the people.",
+        "groups = release.groupby(quasi_identifiers, dropna=False)[sensitive]; then groups."
+        "transform(lambda values: values.value_counts(normalize=True).iloc[0]) >= certainty",
     )
     reference = """
-def exposed_share(release, quasi_identifiers, sensitive):
-    values = release.groupby(quasi_identifiers, observed=True)[sensitive].transform("nunique")
-    return (values == 1).mean()
+def exposed_share(release, quasi_identifiers, sensitive, certainty):
+    groups = release.groupby(quasi_identifiers, dropna=False, observed=True)[sensitive]
+    best_guess = groups.transform(lambda values: values.value_counts(normalize=True).iloc[0])
+    return (best_guess >= certainty).mean()
 """
     mistakes = (
         Mistake(
             "classes counted instead of people",
             """
-def exposed_share(release, quasi_identifiers, sensitive):
-    values = release.groupby(quasi_identifiers, observed=True)[sensitive].nunique()
-    return (values == 1).mean()
+def exposed_share(release, quasi_identifiers, sensitive, certainty):
+    groups = release.groupby(quasi_identifiers, dropna=False, observed=True)[sensitive]
+    best_guess = groups.agg(lambda values: values.value_counts(normalize=True).iloc[0])
+    return (best_guess >= certainty).mean()
 """,
             "share of the classes",
         ),
         Mistake(
-            "only people who are alone",
+            "only classes with a single value",
             """
-def exposed_share(release, quasi_identifiers, sensitive):
-    size = release.groupby(quasi_identifiers, observed=True)[sensitive].transform("size")
-    return (size == 1).mean()
+def exposed_share(release, quasi_identifiers, sensitive, certainty):
+    groups = release.groupby(quasi_identifiers, dropna=False, observed=True)[sensitive]
+    return (groups.transform("nunique") == 1).mean()
 """,
-            "ten people with the same",
+            "whose value is certain",
         ),
         Mistake(
             "the opposite",
             """
-def exposed_share(release, quasi_identifiers, sensitive):
-    values = release.groupby(quasi_identifiers, observed=True)[sensitive].transform("nunique")
-    return (values > 1).mean()
+def exposed_share(release, quasi_identifiers, sensitive, certainty):
+    groups = release.groupby(quasi_identifiers, dropna=False, observed=True)[sensitive]
+    best_guess = groups.transform(lambda values: values.value_counts(normalize=True).iloc[0])
+    return (best_guess < certainty).mean()
 """,
             "the attack does not reach",
         ),
         Mistake(
             "the sensitive value as one of the keys",
             """
-def exposed_share(release, quasi_identifiers, sensitive):
+def exposed_share(release, quasi_identifiers, sensitive, certainty):
     keys = [*quasi_identifiers, sensitive]
-    values = release.groupby(keys, observed=True)[sensitive].transform("nunique")
-    return (values == 1).mean()
+    groups = release.groupby(keys, dropna=False, observed=True)[sensitive]
+    best_guess = groups.transform(lambda values: values.value_counts(normalize=True).iloc[0])
+    return (best_guess >= certainty).mean()
 """,
             "does not know the sensitive value",
         ),
+        Mistake(
+            "missing values dropped",
+            """
+def exposed_share(release, quasi_identifiers, sensitive, certainty):
+    groups = release.groupby(quasi_identifiers, observed=True)[sensitive]
+    best_guess = groups.transform(lambda values: values.value_counts(normalize=True).iloc[0])
+    return (best_guess >= certainty).mean()
+""",
+            "dropna=False",
+        ),
+        Mistake(
+            "a number of people, not a share",
+            """
+def exposed_share(release, quasi_identifiers, sensitive, certainty):
+    groups = release.groupby(quasi_identifiers, dropna=False, observed=True)[sensitive]
+    best_guess = groups.transform(lambda values: values.value_counts(normalize=True).iloc[0])
+    return (best_guess >= certainty).sum()
+""",
+            "between 0 and 1",
+        ),
     )
 
-    def test_release(self, answers: Answers, rng: np.random.Generator) -> None:
-        """A release of Adult by age group, education and sex."""
+    def test_release(self, answers: Answers, rng: np.random.Generator) -> str:
+        """A release of Adult by age group, education and sex, with gaps."""
         people = load_adult().sample(3000, random_state=rng).reset_index(drop=True)
-        people["age"] = (people["age"] // 5 * 5).astype(str)
+        people["age"] = (people["age"] // 10 * 10).astype(str)
+        people["education"] = people["education"].where(rng.random(len(people)) > 0.1)
         columns = ["age", "education", "sex"]
-        got = answers.exposed_share(people[[*columns, "income"]], columns, "income")
-        groups = people.groupby(columns)["income"]
-        right = (groups.transform("nunique") == 1).mean()
+        shares = []
+        for sensitive, certainty in (("income", 0.9), ("relationship", 0.8), ("income", 1.0)):
+            release = people[[*columns, sensitive]]
+            got = answers.exposed_share(release, columns, sensitive, certainty)
+            shares.append(self._compare(got, release, columns, sensitive, certainty))
+        return (
+            f"The income of {shares[2]:.0%} is certain, and for {shares[0]:.0%} the attacker's "
+            "guess is right at least nine times in ten."
+        )
+
+    @staticmethod
+    def _compare(
+        got: float, release: pd.DataFrame, columns: list[str], sensitive: str, certainty: float
+    ) -> float:
+        def top(values: pd.Series) -> float:
+            return values.value_counts(normalize=True).iloc[0]
+
+        groups = release.groupby(columns, dropna=False)[sensitive]
+        best_guess = groups.transform(top)
+        right = float((best_guess >= certainty).mean())
         if np.isclose(got, right):
-            return
-        told = f"{right:.1%} of these people are exposed; you say {got:.1%}."
+            return right
+        if not 0 <= got <= 1:
+            raise Wrong(f"A share lies between 0 and 1, but you return {got:,.0f}.")
+        told = (
+            f"For `{sensitive}` at certainty {certainty}, {right:.1%} of these people are exposed; "
+            f"you say {got:.1%}."
+        )
+        known = release.groupby(columns)[sensitive].transform(top)
         explained = (
             (
-                (groups.nunique() == 1).mean(),
+                (groups.agg(top) >= certainty).mean(),
                 "That is the share of the classes; count the people in them.",
             ),
-            (
-                (groups.transform("size") == 1).mean(),
-                "You count only people who are alone. A class of ten people with the same value "
-                "gives it away just as well.",
-            ),
+            ((groups.transform("nunique") == 1).mean(), "That is those whose value is certain."),
             (1 - right, "That is the share whom the attack does not reach."),
+            (
+                (known >= certainty).mean(),
+                "groupby leaves out the rows with a missing value, unless dropna=False.",
+            ),
             (
                 1.0,
                 "Is the sensitive value among your keys? The attacker does not know the sensitive "
@@ -320,6 +387,8 @@ def possible_values(release_a, class_a, release_b, class_b):
     @staticmethod
     def _why(got: set, in_a: set, in_b: set, same_number: set, everywhere: set) -> str:
         told = f"For one victim {len(in_a & in_b)} values are possible; you say {len(got)}."
+        if not got:
+            return f"{told} (`value in column` looks at the index of a column, not at its values.)"
         if got == in_a | in_b:
             return f"{told} That is every value of either class; the victim's must be in both."
         if got in (in_a, in_b):
@@ -332,7 +401,8 @@ def possible_values(release_a, class_a, release_b, class_b):
             )
         if got == everywhere:
             return f"{told} Look only at the rows in the victim's class of each release."
-        return told
+        extra, missing = sorted(map(str, got - (in_a & in_b))), sorted((in_a & in_b) - got)
+        return f"{told} Wrongly among them: {extra or 'none'}; missing: {missing or 'none'}."
 
 
 _COLUMNS = ["age", "education", "marital_status", "race", "sex"]
@@ -346,10 +416,11 @@ class OwnRelease(Exercise):
     points = 3
     kinds = {"anonymise": table}
     hints = (
-        "Start with one column: ages in groups of 20 years. Print privlab's k_anonymity as you go.",
-        "Rare values make small classes: education in three or four levels, marital status in two, "
-        "race dropped. Leave out the rows of classes that stay small, at most 5 %.",
-        "Or let Mondrian cut: mondrian(table, columns, k=10, sensitive='occupation', l=3, t=0.5), "
+        "Start with one column: ages in groups of 20 years. Rare values make small classes, and "
+        "small classes have odd occupations.",
+        "By hand: ages // 20, three levels of education, married or not, white or other. Then "
+        "leave out the rows of classes below 25: small classes are what breaks t.",
+        "Or let Mondrian cut: mondrian(table, columns, k=10, sensitive='occupation', l=3, t=0.6), "
         "then generalise(table, columns, classes).",
     )
     reference = """
@@ -357,7 +428,7 @@ from privlab.anonymity import generalise, mondrian
 
 def anonymise(table):
     columns = ["age", "education", "marital_status", "race", "sex"]
-    classes = mondrian(table, columns, k=10, sensitive="occupation", l=3, t=0.5)
+    classes = mondrian(table, columns, k=10, sensitive="occupation", l=3, t=0.6)
     return generalise(table, columns, classes)
 """
     mistakes = (
@@ -414,7 +485,7 @@ def anonymise(table):
     classes = mondrian(table, columns, k=10, sensitive="occupation", l=3)
     return generalise(table, columns, classes)
 """,
-            "far from the whole",
+            "the occupations are far",
         ),
         Mistake(
             "the sensitive column removed",
@@ -424,13 +495,36 @@ def anonymise(table):
 """,
             "has no column `occupation`",
         ),
+        Mistake(
+            "exact values beside the coarse ones",
+            """
+from privlab.anonymity import generalise, mondrian
+
+def anonymise(table):
+    columns = ["age", "education", "marital_status", "race", "sex"]
+    classes = mondrian(table, columns, k=10, sensitive="occupation", l=3, t=0.6)
+    return generalise(table, columns, classes).assign(exact_age=table["age"])
+""",
+            "columns that the table did not have",
+        ),
+        Mistake(
+            "the number of the class instead of its values",
+            """
+from privlab.anonymity import mondrian
+
+def anonymise(table):
+    columns = ["age", "education", "marital_status", "race", "sex"]
+    classes = mondrian(table, columns, k=10, sensitive="occupation", l=3, t=0.6)
+    return table.assign(**{c: [f"class {n}" for n in classes] for c in columns})
+""",
+            "does not say",
+        ),
     )
-    k, l, t, most_suppressed, most_lost = 10, 3, 0.5, 0.05, 0.4
+    k, l, t, most_suppressed, most_lost = 10, 3, 0.65, 0.05, 0.4
 
     def test_release(self, answers: Answers, rng: np.random.Generator) -> str:
         """Measure k, l and t, and what is left."""
-        people = load_adult().sample(8000, random_state=rng).reset_index(drop=True)
-        original = people[[*_COLUMNS, "occupation"]]
+        original = load_adult().sample(8000, random_state=rng)[[*_COLUMNS, "occupation"]]
         release = answers.anonymise(original)
         self._check_form(release, original)
         columns = [name for name in _COLUMNS if name in release.columns]
@@ -442,39 +536,58 @@ def anonymise(table):
         if columns == _COLUMNS and text[columns].equals(rows[columns].astype(str)):
             raise Wrong("This is still the original table.")
         classes = equivalence_classes(text, columns)
-        # A row that is left out is lost altogether.
-        lost = suppressed + (1 - suppressed) * information_loss(rows, _COLUMNS, classes)
-        found = k_anonymity(text, columns)
-        if found < self.k:
-            sizes = np.bincount(classes)
-            example = text[columns].iloc[int(np.argmax(classes == np.argmin(sizes)))]
+        sizes = np.bincount(classes)
+        if sizes.min() < self.k:
             raise Wrong(
-                f"The smallest class has {found} rows, {self.k} are asked for: "
-                f"{', '.join(example)}. {int((sizes < self.k).sum()):,} classes are too small."
+                f"The smallest class has {sizes.min()} rows, {self.k} are asked for: "
+                f"{self._example(text, columns, classes, int(sizes.argmin()))}. "
+                f"{int((sizes < self.k).sum()):,} classes are too small."
             )
+        lost = suppressed + (1 - suppressed) * self._lost(text, rows)
         if lost > self.most_lost:
             raise Wrong(
                 f"k is reached, but {lost:.0%} of the information is lost (NCP); at most "
                 f"{self.most_lost:.0%} may be. Nobody needs an empty table."
             )
-        diversity = l_diversity(text, columns, "occupation")
-        if diversity < self.l:
+        variety = text["occupation"].groupby(classes).nunique()
+        if variety.min() < self.l:
             raise Wrong(
-                f"k is {found}, but one class has only {diversity} different occupations; "
-                f"{self.l} are asked for."
+                f"k is {sizes.min()}, but a class has only {variety.min()} different occupations, "
+                f"{self.l} are asked for: "
+                f"{self._example(text, columns, classes, int(variety.argmin()))}."
             )
         distance = t_closeness(text, columns, "occupation")
         if distance > self.t + 1e-9:
             raise Wrong(
-                f"k is {found} and l is {diversity}, but in one class the occupations are far from "
-                f"the whole table's: t is {distance:.2f}, at most {self.t} is asked for."
+                f"k is {sizes.min()} and l is {variety.min()}, but in one class the occupations "
+                f"are far from those of the whole release: t is {distance:.3f}, at most {self.t} "
+                "is asked for. Small classes are the usual reason."
             )
         ours = mondrian(original, _COLUMNS, self.k, sensitive="occupation", l=self.l, t=self.t)
         return (
-            f"k = {found}, l = {diversity}, t = {distance:.2f}; {suppressed:.1%} of the rows left "
-            f"out, {lost:.1%} of the information lost (Mondrian: "
-            f"{information_loss(original, _COLUMNS, ours):.1%})."
+            f"k = {sizes.min()}, l = {variety.min()}, t = {distance:.2f}; {suppressed:.1%} of the "
+            f"rows left out, {lost:.1%} of the information lost (Mondrian: "
+            f"{information_loss(original, _COLUMNS, ours):.1%}; by hand, 28 % is good)."
         )
+
+    @staticmethod
+    def _example(text: pd.DataFrame, columns: list[str], classes: np.ndarray, number: int) -> str:
+        """Return what the rows of one class say."""
+        return ", ".join(text[columns].iloc[int(np.argmax(classes == number))])
+
+    @staticmethod
+    def _lost(text: pd.DataFrame, rows: pd.DataFrame) -> float:
+        """Return the information lost by what the release says, column by column.
+
+        A label stands for all original values that it replaces; a column that is gone says nothing.
+        """
+        losses = [
+            information_loss(rows, [name], equivalence_classes(text, [name]))
+            if name in text.columns
+            else 1.0
+            for name in _COLUMNS
+        ]
+        return float(np.mean(losses))
 
     @staticmethod
     def _check_form(release: pd.DataFrame, original: pd.DataFrame) -> None:
@@ -482,14 +595,45 @@ def anonymise(table):
             raise Wrong("Your release has no column `occupation`: it is what the study is about.")
         if not any(name in release.columns for name in _COLUMNS):
             raise Wrong(f"Your release has none of the columns {', '.join(_COLUMNS)}.")
+        new = [name for name in release.columns if name not in original.columns]
+        if new:
+            raise Wrong(f"Your release has columns that the table did not have: {', '.join(new)}.")
         if release.index.has_duplicates or not release.index.isin(original.index).all():
             raise Wrong("Keep the table's index, so that rows can be compared with the original.")
-        if not release["occupation"].eq(original.loc[release.index, "occupation"]).all():
-            raise Wrong("The column `occupation` was changed; only the quasi-identifiers may be.")
+        rows = original.loc[release.index]
+        if not release["occupation"].eq(rows["occupation"]).all():
+            raise Wrong(
+                "The occupations do not fit the original rows. Was the column changed, or the "
+                "index (reset_index, sorted values)?"
+            )
+        for name in _COLUMNS:
+            if name in release.columns:
+                OwnRelease._check_labels(name, release[name].astype(str), rows[name])
+
+    @staticmethod
+    def _check_labels(name: str, labels: pd.Series, values: pd.Series) -> None:
+        """Refuse labels from which nobody can tell which values they stand for.
+
+        A label is fine if it always stands for the same values (each value has one label), or if it
+        names the row's own value: "HS-grad | 11th", "30–39".
+        """
+        pairs = pd.DataFrame({"value": values, "label": labels}).drop_duplicates()
+        for value, label in pairs[pairs["value"].duplicated(keep=False)].itertuples(index=False):
+            if isinstance(value, str):
+                told = label == "*" or value in label.split(" | ")
+            else:
+                bounds = [float(number) for number in re.findall(r"\d+", label)]
+                told = label == "*" or (0 < len(bounds) <= 2 and bounds[0] <= value <= bounds[-1])
+            if not told:
+                raise Wrong(
+                    f"In `{name}` the label {label!r} does not say that it stands for {value!r}. "
+                    "Give each value always the same label, or write what the class holds, as "
+                    "privlab's generalise does."
+                )
 
 
 q1 = SmallestClass()
-q2 = Homogeneity()
+q2 = NearlyCertain()
 q3 = Intersection()
 q4 = OwnRelease()
 EXERCISES = (q1, q2, q3, q4)
