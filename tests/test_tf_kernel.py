@@ -3,6 +3,7 @@
 One notebook runs in the kernel as JupyterLab would start it; its cells assert for themselves.
 """
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -151,7 +152,9 @@ def test_training_in_the_tensorflow_kernel(kernel: str, tmp_path: Path) -> None:
         notebook, kernel_name=kernel, timeout=90, resources={"metadata": {"path": str(tmp_path)}}
     )
     try:
-        client.execute()  # raises CellExecutionError, with the cell and its error
+        # Raises CellExecutionError, with the cell and its error. TensorFlow leaves generated code
+        # in the folder for temporary files.
+        client.execute(env={**os.environ, "TMPDIR": str(tmp_path)})
         assert workers_in(tmp_path) == []
     finally:
         for worker in workers_in(tmp_path):  # of a notebook that failed before its last cell
