@@ -180,43 +180,40 @@ def test_hints_come_one_after_the_other(exercise):
     assert "<pre>" in exercise.solution()._repr_html_()
 
 
-def pseudonymise(body):
+def pseudonymise(expression):
+    """An answer that makes each pseudonym by itself, of the number n, its digits p and the key."""
     return f"""
-import hashlib, hmac, random, secrets, zlib
+import hashlib, hmac, zlib
+
+def mac(key, n, name="sha256"):
+    return hmac.new(key, n.encode(), name).hexdigest()
 
 def h(key):
     return int.from_bytes(hashlib.sha256(key).digest(), "big")
 
 def pseudonymise(numbers, key):
-    plain = [int(n[1:]) for n in numbers]
-    {body}
+    return [{expression} for n in numbers for p in [int(n[1:])]]
 """
 
 
 STRONG = {
-    "HMAC": "return [hmac.new(key, n.encode(), 'sha256').hexdigest() for n in numbers]",
-    "HMAC, an array": "import numpy as np; return np.array([hmac.new(key, n.encode(), 'sha256')"
-    ".hexdigest() for n in numbers])",
-    "HMAC cut to 12": "return [hmac.new(key, n.encode(), 'md5').hexdigest()[:12] for n in numbers]",
-    "HMAC, decimal": "return [str(int(hmac.new(key, n.encode(), 'sha256').hexdigest(), 16)) "
-    "for n in numbers]",
-    "key first": "return [hashlib.sha256(key + n.encode()).hexdigest() for n in numbers]",
-    "keyed BLAKE2b": "return [hashlib.blake2b(n.encode(), key=key).hexdigest() for n in numbers]",
-    "with a prefix": "return ['p-' + hmac.new(key, n.encode(), 'sha256').hexdigest() for n in numbers]",
+    "HMAC": "mac(key, n)",
+    "HMAC cut to 12": "mac(key, n, 'md5')[:12]",
+    "HMAC, decimal": "str(int(mac(key, n), 16))",
+    "key first": "hashlib.sha256(key + n.encode()).hexdigest()",
+    "keyed BLAKE2b": "hashlib.blake2b(n.encode(), key=key).hexdigest()",
+    "with a prefix": "'p-' + mac(key, n)",
 }
 WEAK = {
-    "XOR with the key's hash": "return [hex(p ^ h(key)) for p in plain]",
-    "bytes XOR": "return [bytes(a ^ b for a, b in zip(n.encode(), hashlib.sha256(key).digest()))"
-    ".hex() for n in numbers]",
-    "key and number reversed": "return [key.hex() + n[::-1] for n in numbers]",
-    "number in hexadecimal": "return [hashlib.sha256(key).hexdigest() + format(p, 'x') for p in plain]",
-    "multiplied": "return [str((p + 1) * h(key)) for p in plain]",
-    "affine modulo a prime": "return [str((p * h(key) + h(key + b'b')) % (2**61 - 1)) for p in plain]",
-    "CRC-32": "return [f'{zlib.crc32(key + n.encode()):08x}' for n in numbers]",
-    "sorted rank": "order = sorted(set(numbers)); random.Random(key).shuffle(order); "
-    "return [f'{order.index(n):05d}' for n in numbers]",
-    "masked hash": "return [hex(h(n.encode()) ^ h(key)) for n in numbers]",
-    "the number itself": "return numbers",
+    "the number itself": "n",
+    "XOR with the key's hash": "hex(p ^ h(key))",
+    "bytes XOR": "bytes(a ^ b for a, b in zip(n.encode(), h(key).to_bytes(32))).hex()",
+    "key and number reversed": "key.hex() + n[::-1]",
+    "number in hexadecimal": "hashlib.sha256(key).hexdigest() + format(p, 'x')",
+    "multiplied": "str((p + 1) * h(key))",
+    "affine modulo a prime": "str((p * h(key) + h(key + b'b')) % (2**61 - 1))",
+    "CRC-32": "f'{zlib.crc32(key + n.encode()):08x}'",
+    "masked hash": "hex(h(n.encode()) ^ h(key))",
 }
 
 
