@@ -27,7 +27,7 @@ class Lesson:
         attack: What breaks at the start of the lesson, or ``"–"``.
         tools: What the lesson builds or uses against it.
         data: The real input.
-        minutes: Working time of a learner, without the exercises' last, open one.
+        minutes: Working time of a learner, exercises included.
         needs: Distributions (as pip names them) that the notebook imports beyond privlab's own.
         kernel: The kernel's name, ``"python3"`` or ``"privlab-tf"``.
         ready: Whether the notebook is there yet.
@@ -65,7 +65,7 @@ LESSONS = (
         "two totals reveal a patient",
         "threat models, exercises, environment check",
         "four hospitals",
-        25,
+        30,
         ready=True,
     ),
     Lesson(
@@ -76,7 +76,7 @@ LESSONS = (
         "linkage by ZIP, sex and birth date; hashed IDs reversed",
         "Faker, HMAC, tokens, correlated fields",
         "ZIP populations, Census, Adult",
-        45,
+        70,
         ("scikit-learn", "faker"),
         ready=True,
     ),
@@ -88,7 +88,7 @@ LESSONS = (
         "homogeneity, skewness, composition of two releases",
         "generalisation, Mondrian, pycanon; k, l and t",
         "Adult",
-        45,
+        75,
         ("scikit-learn", "pycanon"),
         ready=True,
     ),

@@ -187,7 +187,7 @@ class Report:
         """The report in one sentence."""
         if not self.ok:
             return "Something that the lessons need is missing."
-        return "Everything that the lessons need is here."
+        return "The lessons that are there can all run."
 
     @property
     def advice(self) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def table(value: Any, what: str) -> pd.DataFrame:
     if not isinstance(value, pd.DataFrame):
         raise Wrong(f"{what} should be a table (DataFrame), but it is {_kind_name(value)}.")
     if value.shape[0] == 0 or value.shape[1] == 0:
-        raise Wrong(f"{what} is an empty table: {value.shape[0]} rows, {value.shape[1]} columns.")
+        raise Wrong(f"{what} is a table without {'rows' if value.shape[1] else 'columns'}.")
     return value
 
 
@@ -334,7 +334,10 @@ class Exercise:
             reason = (
                 f"took longer than {TIME_LIMIT} s" if isinstance(stop, TimeUp) else "was stopped"
             )
-            return Note(f"{heading} · not yet", (f"The check {reason}. Is there an endless loop?",))
+            advice = (
+                "Is there an endless loop? (Train a model in a cell above, not in the function.)"
+            )
+            return Note(f"{heading} · not yet", (f"The check {reason}. {advice}",))
         except Exception as error:
             # A test that did not foresee an answer: say so without a traceback.
             advice = "The check could not make sense of this answer"

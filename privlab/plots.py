@@ -124,11 +124,13 @@ def draw_threat_models() -> tuple[Figure, Axes]:
     attackers = (
         (46, "4  the wire and the disk", "sees traffic, backups"),
         (60, "3  the server", "sees every update"),
-        (80, "1  the reader of a table", "links it to other tables"),
-        (95, "2  the user of a model", "asks it questions"),
+        (82, "1  the reader of a table", "links it to other tables"),
+        (90, "2  the user of a model or statistic", "sees as many answers as they like"),
     )
     rows = (4, 13, 13, 4)
     targets = (46, 60, 86, 94)
+    # A disk is at the data holders'.
+    ax.annotate("", (33, 21), (42, 7), arrowprops={"arrowstyle": "->", "color": RED, "lw": 1.5})
     for (x, name, sees), y, target in zip(attackers, rows, targets, strict=True):
         ax.annotate(
             f"{name}\n{sees}", (target, 24.5 if target == 46 else 21), (x, y),

@@ -38,3 +38,9 @@ def test_an_unknown_lesson_is_named():
     assert course.lesson("01").slug == "reidentification"
     with pytest.raises(ValueError, match=r"'22'.*00 to 21"):
         course.lesson("22")
+
+
+@pytest.mark.parametrize("entry", [e for e in course.LESSONS if e.ready], ids=lambda e: e.number)
+def test_a_lesson_and_the_table_name_the_same_time(entry):
+    text = (ROOT / "notebooks" / entry.file).read_text(encoding="utf-8")
+    assert f"**Time:** {entry.minutes} minutes" in text

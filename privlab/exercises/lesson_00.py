@@ -75,7 +75,9 @@ def newcomer_value(count_before, mean_before, count_after, mean_after):
             if np.isclose(got, n0 * m0 - n1 * m1):
                 raise Wrong(f"{told} You subtract the wrong way round.")
             if abs(got - patients[-1]) < 2:
-                raise Wrong(f"{told} Almost: do not round or cut anything off on the way.")
+                raise Wrong(
+                    f"{told} Almost: which count belongs to which average? And do not round on the way."
+                )
             raise Wrong(told)
         return f"Your attack recovered {rounds} of {rounds} patients, to the nearest mg/dl."
 
@@ -89,7 +91,7 @@ def newcomer_value(count_before, mean_before, count_after, mean_after):
 
 
 _SCENES = {
-    "voters": (1, "the paper holds a published table and links it; it asks no model anything"),
+    "voters": (1, "the paper holds a published table and links it to another one"),
     "quiz": (2, "he has only the model's answers, no table"),
     "update": (3, "the company runs the server, and the server receives every update"),
     "cafe": (4, "she sits on the wire between a phone and its server"),
@@ -117,7 +119,7 @@ threat_model = {"voters": 1, "quiz": 2, "update": 3, "cafe": 4, "backup": 4}
         Mistake(
             "a published table taken for a model",
             'threat_model = {"voters": 2, "quiz": 2, "update": 3, "cafe": 4, "backup": 4}',
-            "asks no model anything",
+            "links it to another",
         ),
         Mistake(
             "the user of a model taken for the server",
@@ -149,10 +151,10 @@ threat_model = {"voters": 1, "quiz": 2, "update": 3, "cafe": 4, "backup": 4}
             raise Wrong(f"There is no answer for {', '.join(missing)}: give each a number, 1 to 4.")
         for scene, (right, why) in _SCENES.items():
             if given[scene] not in (1, 2, 3, 4):
-                raise Wrong(f"{scene!r} needs one of the numbers 1, 2, 3 and 4.")
+                raise Wrong(f"{scene!r} needs one of the numbers 1, 2, 3 and 4, without quotes.")
             if given[scene] != right:
                 raise Wrong(f"Think again about {scene!r}: {why}.")
-        return "A defence must fit its attacker: each part of the course takes on one of the four."
+        return "Right. Each of the four needs a defence of its own."
 
 
 q1 = Newcomer()
