@@ -76,7 +76,7 @@ def newcomer_value(count_before, mean_before, count_after, mean_after):
                 raise Wrong(f"{told} You subtract the wrong way round.")
             if abs(got - patients[-1]) < 2:
                 raise Wrong(
-                    f"{told} Almost: which count belongs to which average? And do not round on the way."
+                    f"{told} Almost: which count belongs to which average? And do not round."
                 )
             raise Wrong(told)
         return f"Your attack recovered {rounds} of {rounds} patients, to the nearest mg/dl."

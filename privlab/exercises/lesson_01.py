@@ -239,6 +239,14 @@ def pseudonymise(patient_numbers, key):
             "in two calls",
         ),
         Mistake(
+            "Python's own hash()",
+            """
+def pseudonymise(patient_numbers, key):
+    return [str(hash((number, key))) for number in patient_numbers]
+""",
+            "each time Python is started",
+        ),
+        Mistake(
             "numbered by appearance",
             """
 def pseudonymise(patient_numbers, key):
@@ -303,6 +311,17 @@ def pseudonymise(patient_numbers, key):
             raise Wrong(
                 "The same patient gets different pseudonyms in two calls: next month's table will "
                 "not fit. Derive the pseudonym from the number and the key alone."
+            )
+        text_key = key.hex()
+        hashes = {
+            str(hash(keyed))
+            for n in numbers[:50]
+            for keyed in ((n, key), (key, n), n + text_key, text_key + n, n + str(key))
+        }
+        if hashes & {str(pseudonym) for pseudonym in first}:
+            raise Wrong(
+                "Python's hash() gives other values each time Python is started: next month's "
+                "table will not fit. Take a hash from hashlib or hmac."
             )
         by_number = dict(zip(numbers, first, strict=True))
         others = sorted(set(numbers))[::-3]
@@ -530,8 +549,8 @@ def generalise(table):
         exposed = (np.bincount(look)[look] < self.crowd).mean()
         if exposed > self.outside_crowd:
             raise Wrong(
-                f"The voter list names {report.correct or 'none'} of the patients. But {exposed:.1%} "
-                f"of the town look like fewer than {self.crowd} of its people (1 % allowed): an "
+                f"The voter list names {report.correct or 'none'} of the patients. But "
+                f"{exposed:.1%} of the town look like fewer than {self.crowd} of its people (1 % allowed): an "
                 "attacker with a better list, or with one more column, will find them."
             )
         wide, mixed = self._width(look, town)
