@@ -54,6 +54,11 @@ def bar_labels(axes: Axes, form: str = "{:.1%}") -> None:
         axes.bar_label(container, fmt=form, padding=3, fontsize=9)
 
 
+def label(axes: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
+    """Write the title of a panel and what its axes measure, with units."""
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+
+
 def percent(axis: Axis) -> None:
     """Write the ticks of an axis whose values are shares as percentages."""
     axis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -550,8 +550,8 @@ def generalise(table):
         if exposed > self.outside_crowd:
             raise Wrong(
                 f"The voter list names {report.correct or 'none'} of the patients. But "
-                f"{exposed:.1%} of the town look like fewer than {self.crowd} of its people (1 % allowed): an "
-                "attacker with a better list, or with one more column, will find them."
+                f"{exposed:.1%} of the town look like fewer than {self.crowd} of its people (1 % "
+                "allowed): an attacker with a better list, or with one more column, will find them."
             )
         wide, mixed = self._width(look, town)
         if wide > 0.1 or mixed > 0.1:
