@@ -14,7 +14,7 @@ unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP
 help:
 	@echo 'make lab        set up everything, then open JupyterLab on the first notebook'
 	@echo '                (more arguments for JupyterLab: LAB_ARGS="--ip=0.0.0.0")'
-	@echo 'make lab-only   set up JupyterLab without the TensorFlow kernel of lessons 09 and 13'
+	@echo 'make lab-only   the same without the TensorFlow kernel of lessons 09 and 13'
 	@echo 'make test       set up everything, then run all tests and all notebooks'
 	@echo 'make notebooks  execute the notebooks and save their outputs (some: NB="01 02")'
 	@echo 'make lint       check the style of code and notebooks'
@@ -26,6 +26,7 @@ lab: setup-all
 	@$(LAB) tools/lab.py $(LAB_ARGS)
 
 lab-only: setup-lab
+	@$(LAB) tools/lab.py $(LAB_ARGS)
 
 test: setup-all
 	@$(LAB) -m pytest

@@ -138,7 +138,7 @@ def test_make_repeat_change_and_move(checkout: Path, tmp_path: Path) -> None:
         "VIRTUAL_ENV": str(tmp_path / "nowhere"),
         "CONDA_PREFIX": str(tmp_path / "nowhere"),
     }
-    made = run(checkout, "make", "lab-only", f"PYTHON={sys.executable}", **harmful)
+    made = run(checkout, "make", "setup-lab", f"PYTHON={sys.executable}", **harmful)
     assert made.returncode == 0, made.stdout + made.stderr
     assert re.search(r"^lab │ +\d+ s  ready$", made.stdout, re.MULTILINE)
     assert not (tmp_path / "target").exists()
@@ -150,7 +150,7 @@ def test_make_repeat_change_and_move(checkout: Path, tmp_path: Path) -> None:
     # The second time nothing is done, and soon.
     log = (checkout / ".venv/lab.log").stat().st_mtime_ns
     began = time.monotonic()
-    assert run(checkout, "make", "lab-only", f"PYTHON={sys.executable}").returncode == 0
+    assert run(checkout, "make", "setup-lab", f"PYTHON={sys.executable}").returncode == 0
     assert time.monotonic() - began < 2
     assert (checkout / ".venv/lab.log").stat().st_mtime_ns == log
 
