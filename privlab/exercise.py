@@ -136,6 +136,15 @@ def mapping(value: Any, what: str) -> dict:
 # ---- calling the learner's code ----------------------------------------------------------------
 
 
+class _Printed(io.StringIO):
+    """Keeps the beginning of what is printed, however much that is."""
+
+    def write(self, text: str) -> int:
+        if self.tell() < 10_000:
+            super().write(text)
+        return len(text)
+
+
 @dataclass
 class LocalPeer:
     """Calls the learner's functions in this process, through the plain data of the wire.
@@ -146,7 +155,7 @@ class LocalPeer:
     """
 
     namespace: Mapping[str, Any]
-    printed: io.StringIO = field(default_factory=io.StringIO)
+    printed: io.StringIO = field(default_factory=_Printed)
 
     def call(self, name: str, args: tuple | None, kwargs: dict) -> Any:
         """Call a function of the learner (``args=None`` reads a variable)."""
@@ -310,6 +319,13 @@ class Exercise:
                 # Later tests build on what earlier ones made sure of.
                 results.append(Result(name, str(wrong), None))
                 break
+            except NotTried:
+                raise
+            except Exception as error:
+                # A test that did not foresee an answer: say so without a traceback.
+                told = "The check could not make sense of this answer"
+                results.append(Result(name, f"{told} ({type(error).__name__}: {error}).", None))
+                break
         return results
 
     def check(self, seed: int = 0) -> Note:
@@ -338,10 +354,6 @@ class Exercise:
                 "Is there an endless loop? (Train a model in a cell above, not in the function.)"
             )
             return Note(f"{heading} · not yet", (f"The check {reason}. {advice}",))
-        except Exception as error:
-            # A test that did not foresee an answer: say so without a traceback.
-            advice = "The check could not make sense of this answer"
-            return Note(f"{heading} · not yet", (f"{advice} ({type(error).__name__}: {error}).",))
         problems = [result.problem for result in results if result.problem]
         if not problems:
             evidence = tuple(result.evidence for result in results if result.evidence)

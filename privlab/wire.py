@@ -9,6 +9,9 @@ trusted.
 
 import base64
 import math
+from collections import OrderedDict, defaultdict
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -36,9 +39,9 @@ def pack(value: Any, depth: int = 0) -> Any:
     if type(value) in (list, tuple):
         body = [pack(item, depth + 1) for item in value]
         return body if type(value) is list else {"$tuple": body}
-    if type(value) is set:
+    if type(value) in (set, frozenset):
         return {"$set": [pack(item, depth + 1) for item in sorted(value, key=repr)]}
-    if type(value) is dict:
+    if type(value) in (dict, OrderedDict, defaultdict):
         return {"$dict": [[pack(k, depth + 1), pack(v, depth + 1)] for k, v in value.items()]}
     if type(value) is np.ndarray or isinstance(value, np.generic):
         return _pack_array(np.asarray(value))
@@ -51,6 +54,10 @@ def pack(value: Any, depth: int = 0) -> Any:
         name = value.name if type(value.name) is str else None
         index = _pack_column(value.index.to_series())
         return {"$series": _pack_column(value), "name": name, "index": index}
+    if type(value) in (Fraction, Decimal):
+        return float(value)
+    if isinstance(value, pd.Index | pd.api.extensions.ExtensionArray):
+        return pack(pd.Series(value), depth)
     if isinstance(value, pd.Timestamp | pd.Interval | pd.Period | pd.Timedelta):
         return str(value)
     if value is pd.NA or value is pd.NaT:
@@ -129,8 +136,9 @@ def _no() -> Any:
 def _pack_column(column: pd.Series) -> dict[str, Any]:
     """Pack one column: numbers and dates as arrays, everything else value by value."""
     if column.dtype.kind == "M":
-        stamps = column.to_numpy(dtype="datetime64[ns]").view("int64")
-        return {"dates": _pack_array(stamps)}
+        stamps = column.to_numpy(dtype=column.dtype if column.dt.tz is None else "datetime64[ns]")
+        unit = np.datetime_data(stamps.dtype)[0]
+        return {"dates": _pack_array(stamps.view("int64")), "unit": unit}
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in _NUMERIC:
         return {"numbers": _pack_array(column.to_numpy())}
     missing = column.isna().to_numpy()
@@ -140,7 +148,8 @@ def _pack_column(column: pd.Series) -> dict[str, Any]:
 
 def _unpack_column(packed: dict[str, Any], index: dict[str, Any] | None = None) -> pd.Series:
     if "dates" in packed:
-        column = pd.Series(unpack(packed["dates"]).view("datetime64[ns]"))
+        unit = {"s": "s", "ms": "ms", "us": "us", "ns": "ns"}[packed["unit"]]
+        column = pd.Series(unpack(packed["dates"]).view(f"datetime64[{unit}]"))
     elif "numbers" in packed:
         column = pd.Series(unpack(packed["numbers"]))
     else:

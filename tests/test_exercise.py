@@ -152,9 +152,8 @@ def test_tables_cross_with_index_dates_and_missing_values():
     back = unpack(pack(value))
     assert list(back.index) == [5, 3, 9]
     assert list(back.columns) == list(value.columns)
-    for name in ("n", "x", "text"):
+    for name in ("n", "x", "text", "day"):
         pd.testing.assert_series_equal(back[name], value[name])
-    assert (back["day"] == value["day"]).all()
     assert list(back["gaps"].isna()) == [False, True, False]
     assert list(back["maybe"]) == [True, None, False]
 
@@ -164,6 +163,24 @@ def test_groups_made_by_pandas_cross_as_text():
     assert list(unpack(pack(groups))) == ["(0, 10]", "(10, 40]", "(10, 40]"]
     assert unpack(pack(groups.astype("category"))).iloc[0] == "(0, 10]"
     assert unpack(pack(pd.Series(["a", "b"], dtype="category"))).tolist() == ["a", "b"]
+
+
+def test_values_in_other_clothes_cross():
+    from collections import OrderedDict
+    from decimal import Decimal
+    from fractions import Fraction
+
+    assert unpack(pack(frozenset({1, 2}))) == {1, 2}
+    assert unpack(pack(OrderedDict(a=1))) == {"a": 1}
+    assert unpack(pack([Decimal("0.5"), Fraction(1, 4)])) == [0.5, 0.25]
+    assert list(unpack(pack(pd.Index(["a", "b"])))) == ["a", "b"]
+    assert list(unpack(pack(pd.Series(["a", "b", "a"]).unique()))) == ["a", "b"]
+
+
+def test_what_is_printed_without_end_is_bounded():
+    peer = LocalPeer({"double": lambda x: [print("x" * 100) for _ in range(100_000)] and 4})
+    assert exercise.run(peer)[0].problem is None
+    assert len(peer.printed.getvalue()) < 20_000
 
 
 def test_a_copy_crosses_not_the_object():

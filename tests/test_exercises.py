@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from privlab.course import LESSONS
-from privlab.exercise import LocalPeer, NotTried
+from privlab.exercise import LocalPeer, NotTried, Wrong
 
 EXERCISES = [
     pytest.param(exercise, id=exercise.label)
@@ -183,7 +183,7 @@ def test_hints_come_one_after_the_other(exercise):
 def pseudonymise(expression):
     """An answer that makes each pseudonym by itself, of the number n, its digits p and the key."""
     return f"""
-import hashlib, hmac, zlib
+import base64, hashlib, hmac, zlib
 
 def mac(key, n, name="sha256"):
     return hmac.new(key, n.encode(), name).hexdigest()
@@ -200,9 +200,10 @@ STRONG = {
     "HMAC": "mac(key, n)",
     "HMAC cut to 12": "mac(key, n, 'md5')[:12]",
     "HMAC, decimal": "str(int(mac(key, n), 16))",
+    "HMAC, Base64": "base64.b64encode(bytes.fromhex(mac(key, n))).decode()",
     "key first": "hashlib.sha256(key + n.encode()).hexdigest()",
     "keyed BLAKE2b": "hashlib.blake2b(n.encode(), key=key).hexdigest()",
-    "with a prefix": "'p-' + mac(key, n)",
+    "with a beginning": "'patient_' + mac(key, n)[:16]",
 }
 WEAK = {
     "the number itself": "n",
@@ -211,9 +212,18 @@ WEAK = {
     "key and number reversed": "key.hex() + n[::-1]",
     "number in hexadecimal": "hashlib.sha256(key).hexdigest() + format(p, 'x')",
     "multiplied": "str((p + 1) * h(key))",
+    "multiplied, with a beginning": "'P' + str((p + 1) * h(key))",
+    "multiplied, Base64": "base64.b64encode(((p + 1) * h(key) % 2**256).to_bytes(32)).decode()",
     "affine modulo a prime": "str((p * h(key) + h(key + b'b')) % (2**61 - 1))",
     "CRC-32": "f'{zlib.crc32(key + n.encode()):08x}'",
     "masked hash": "hex(h(n.encode()) ^ h(key))",
+    "masked hash, with a beginning": "'P' + hex(h(n.encode()) ^ h(key))",
+    "hash plus key": "str(h(n.encode()) + h(key))",
+    "plain hash beside the keyed one": "hashlib.sha256(n.encode()).hexdigest() + mac(key, n)",
+    "number reversed beside the keyed hash": "n[::-1] + '-' + mac(key, n)",
+    "number in Base64 beside it": "base64.b64encode(n.encode()).decode() + '-' + mac(key, n)",
+    "256 keys": "mac(bytes([sum(key) % 256]), n)",
+    "the key in front": "key.hex() + mac(key, n)",
 }
 
 
@@ -231,10 +241,7 @@ def test_weak_pseudonyms_are_refused(scheme):
     assert check(q2, pseudonymise(WEAK[scheme])).startswith("Exercise 1.2 · not yet")
 
 
-def test_releases_by_hand_are_accepted_and_leaks_refused():
-    from privlab.exercises.lesson_02 import q4
-
-    by_hand = """
+BY_HAND = """
 def anonymise(table):
     degrees = ["Bachelors", "Masters", "Prof-school", "Doctorate"]
     colleges = ["Some-college", "Assoc-voc", "Assoc-acdm"]
@@ -249,21 +256,65 @@ def anonymise(table):
     size = coarse.groupby(columns)["sex"].transform("size")
     return coarse[size >= 25]
 """
-    assert check(q4, by_hand).startswith("Exercise 2.4 · correct")
-    nonsense = by_hand.replace('(table["race"] == "White")', '"Martian"')
+
+
+def test_releases_by_hand_are_accepted_and_leaks_refused():
+    from privlab.exercises.lesson_02 import q4
+
+    assert check(q4, BY_HAND).startswith("Exercise 2.4 · correct")
+    nonsense = BY_HAND.replace('(table["race"] == "White")', '"Martian"')
     assert check(q4, nonsense).startswith("Exercise 2.4 · not yet")
     for column in ("exact", "id"):
-        leak = by_hand.replace("return coarse[", f"coarse = coarse.assign({column}=table['age'])\n"
+        leak = BY_HAND.replace("return coarse[", f"coarse = coarse.assign({column}=table['age'])\n"
                                "    return coarse[")  # fmt: skip
         assert "did not have" in check(q4, leak)
 
 
 @pytest.mark.parametrize(
     "coarse",
-    ['assign(row=range(len(table)))', 'assign(zip=table["zip"].str[:3], sex="*")'],
+    [
+        "assign(row=range(len(table)))",
+        'assign(zip=table["zip"].str[:3], sex="*")',
+        'assign(zip=table["zip"].where(table.groupby("zip")["sex"].transform("size") > 12000))',
+    ],
 )  # fmt: skip
 def test_recipes_that_cheat_are_refused(coarse):
     from privlab.exercises.lesson_01 import q3
 
     code = f"def generalise(table):\n    return table.{coarse}"
     assert check(q3, code).startswith("Exercise 1.3 · not yet")
+
+
+@pytest.mark.long
+def test_the_hints_of_the_release_hold_for_every_student():
+    """The recipe that a hint spells out passes whatever rows a student gets."""
+    from privlab.exercises.lesson_02 import q4
+
+    peer = LocalPeer(answer(BY_HAND))
+    problems = [result.problem for seed in range(60) for result in q4.run(peer, seed)]
+    assert problems == [None] * len(problems)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'coarse["sex"] = coarse["sex"].where(size >= 25, "*")',
+        'coarse["sex"] = coarse["sex"].where(size >= 25, None)',
+    ],
+)
+def test_single_values_may_be_suppressed(rows):
+    from privlab.exercises.lesson_02 import q4
+
+    code = BY_HAND.replace("return coarse[size >= 25]", rows + "\n    return coarse")
+    note = check(q4, code)
+    assert "does not say" not in note
+    assert "could not make sense" not in note
+
+
+def test_a_hierarchy_of_labels_is_accepted():
+    from privlab.exercises.lesson_02 import OwnRelease
+
+    values = pd.Series(["HS-grad", "11th", "HS-grad", "Masters"])
+    OwnRelease._check_labels("education", pd.Series(["HS-grad", "school", "school", "*"]), values)
+    with pytest.raises(Wrong, match="does not say"):
+        OwnRelease._check_labels("education", pd.Series(["a", "a", "b", "b"]), values)

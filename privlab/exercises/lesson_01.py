@@ -1,12 +1,15 @@
 """Exercises of lesson 01: uniqueness, pseudonyms, generalisation, a guessed column."""
 
+import base64
+import contextlib
 from functools import cache
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
 
 from ..anonymity import equivalence_classes
-from ..attacks.linkage import USUAL_FUNCTIONS, dictionary_attack, link
+from ..attacks.linkage import dictionary_attack, link
 from ..data import load_adult, load_zip_populations
 from ..exercise import Answers, Exercise, Mistake, Wrong, column, number, table
 from ..people import ages, hospital_table, make_town, voter_list
@@ -158,7 +161,8 @@ def unique_share(table, columns):
     def test_cambridge(self, answers: Answers, rng: np.random.Generator) -> str:
         """The lesson's town."""
         town, _, _ = _cambridge(0)
-        self._compare(answers, town[_OPEN], _OPEN)
+        quarter = town[town["zip"] == "02140"]
+        self._compare(answers, quarter[_OPEN], _OPEN)
         share = (~town.duplicated(_OPEN, keep=False)).mean()
         return f"In a town like the lesson's, {share:.1%} are alone with ZIP, sex and birth date."
 
@@ -282,7 +286,7 @@ import hmac
 def pseudonymise(patient_numbers, key):
     return [key.hex() + hmac.new(key, n.encode(), "sha256").hexdigest() for n in patient_numbers]
 """,
-            "alike",
+            "for all to read.",
         ),
     )
 
@@ -295,7 +299,7 @@ def pseudonymise(patient_numbers, key):
 
     def test_consistent(self, answers: Answers, rng: np.random.Generator) -> None:
         """The same patient gets the same pseudonym, different patients different ones."""
-        numbers, domain = self._numbers(rng)
+        numbers, _ = self._numbers(rng)
         key = rng.bytes(32)
         first = answers.pseudonymise(numbers, key)
         if any(isinstance(pseudonym, bytes) for pseudonym in first):
@@ -330,12 +334,12 @@ def pseudonymise(patient_numbers, key):
                 "A patient's pseudonym depends on which other patients are in the table, or on "
                 "their order: next month's table will not fit."
             )
-        everybody = answers.pseudonymise(domain, key)
-        if everybody.nunique() < len(domain):
-            lost = len(domain) - everybody.nunique()
+        everybody = answers.pseudonymise([f"P{n:05d}" for n in range(100_000)], key)
+        lost = len(everybody) - everybody.nunique()
+        if lost:
             raise Wrong(
-                f"{lost:,} of {len(domain):,} patients share a pseudonym with somebody "
-                "else: keep more of the digits."
+                f"{lost:,} of {len(everybody):,} patients share a pseudonym with somebody else: "
+                "keep more of the digits."
             )
 
     def test_dictionary(self, answers: Answers, rng: np.random.Generator) -> str:
@@ -353,62 +357,112 @@ def pseudonymise(patient_numbers, key):
 
     def test_key(self, answers: Answers, rng: np.random.Generator) -> None:
         """An attacker who has the code and guesses at the key learns nothing."""
-        numbers, _ = self._numbers(rng)
+        numbers = self._numbers(rng)[0][:200]
         key = rng.bytes(32)
-        true = answers.pseudonymise(numbers, key).astype(str)
-        other = answers.pseudonymise(numbers, rng.bytes(32)).astype(str)
-        if (true == other).mean() > 0.01:
+        true = answers.pseudonymise(numbers, key).astype(str).tolist()
+        other = answers.pseudonymise(numbers, rng.bytes(32)).astype(str).tolist()
+        if sum(a == b for a, b in zip(true, other, strict=True)) > 2:
             raise Wrong(
                 "The attacker runs your code with another key and finds the same pseudonyms: the "
                 "key changes nothing, or too little. Does your function use its argument `key`?"
             )
-        few = numbers[:20]
+        one = numbers[:1]
         for position in range(len(key)):
             flipped = bytearray(key)
             flipped[position] ^= 255
-            if answers.pseudonymise(few, bytes(flipped)).astype(str).eq(true[:20]).any():
+            if answers.pseudonymise(one, bytes(flipped)).astype(str).iloc[0] == true[0]:
                 raise Wrong(
                     f"Byte {position} of the key makes no difference. Use all of it: part of the "
                     "key is quickly tried out."
                 )
+        # 300 of the 60,000 or more pseudonyms that six digits allow: three equal ones, by chance
+        # less than once in 10,000 checks; of 256 pseudonyms a hundred would be equal.
+        tried = {str(answers.pseudonymise(one, rng.bytes(32)).iloc[0]) for _ in range(300)}
+        if len(tried) < 290:
+            raise Wrong(
+                f"300 different keys give only {len(tried)} different pseudonyms: your code boils "
+                "the key down to a few that are quickly tried out."
+            )
 
     def test_insider(self, answers: Answers, rng: np.random.Generator) -> None:
         """Patients who know their own number and pseudonym do not learn the others."""
         # Neighbours in pairs: only the last bit of the last digit differs.
-        numbers = [f"P{n:05d}" for n in range(400)]
-        pseudonyms = [str(p) for p in answers.pseudonymise(numbers, rng.bytes(32))]
-        for base in (10, 16):
-            try:
-                values = [int(pseudonym, base) for pseudonym in pseudonyms]
-            except ValueError:
-                continue
-            pairs = list(zip(values[::2], values[1::2], strict=True))
-            steps, masks = {b - a for a, b in pairs}, {a ^ b for a, b in pairs}
-            if min(len(steps), len(masks)) < len(pairs) / 2:
+        even = 2 * rng.choice(10_000, 200, replace=False)
+        numbers = [f"P{n:05d}" for n in np.column_stack([even, even + 1]).ravel()]
+        texts = [
+            answers.pseudonymise(numbers, rng.bytes(32)).astype(str).tolist() for _ in range(2)
+        ]
+        texts = _without_common_beginning(*texts)
+        first, second = (_as_numbers(text) for text in texts)
+        if first and second:
+            pairs = list(zip(first[::2], first[1::2], strict=True))
+            both = list(zip(first, second, strict=True))
+            constant = [
+                {b - a for a, b in pairs},
+                {a ^ b for a, b in pairs},
+                {b - a for a, b in both},
+                {a ^ b for a, b in both},
+                {a * second[1] - b * first[1] for a, b in both},
+            ]
+            if min(map(len, constant)) < len(pairs) / 4:
                 raise Wrong(
-                    "The pseudonyms grow evenly with the numbers. One patient who knows their own "
-                    "number works out the rest with a subtraction, a division or an XOR."
+                    "The pseudonyms grow evenly with the numbers, or with the key. One patient who "
+                    "knows their own number works out the rest with a subtraction, a division or "
+                    "an XOR."
                 )
-            for name, function in USUAL_FUNCTIONS.items():
-                if name.startswith(("MD5", "SHA", "BLAKE", "CRC")):
-                    hashes = [int(function(number), 16) for number in numbers]
-                    if len({v ^ h for v, h in zip(values, hashes, strict=True)}) == 1:
-                        raise Wrong(
-                            f"Each pseudonym is the {name} of the number, hidden by the same mask. "
-                            "One patient who knows their own number computes the mask."
-                        )
+        if _common_beginning(texts[0]) >= 2:
+            raise Wrong(
+                "All pseudonyms begin with the same characters, and with others under another key: "
+                "a part of the key stands there, for all to read."
+            )
+        if np.mean([_share_a_part(a, b) for a, b in zip(*texts, strict=True)]) > 0.5:
+            raise Wrong(
+                "A part of each pseudonym stays the same under another key: without any key the "
+                "attacker looks up that part in a dictionary."
+            )
         alike = np.mean(
             [
-                sum(a == b for a, b in zip(one, two, strict=False)) / max(len(one), len(two), 1)
-                for one, two in zip(pseudonyms[::2], pseudonyms[1::2], strict=True)
+                np.mean([a == b for a, b in zip(one, two, strict=False)] or [0])
+                for one, two in zip(texts[0][::2], texts[0][1::2], strict=True)
             ]
         )
         # Random digits agree in one place in ten, random hexadecimal ones in one in sixteen.
         if alike > 0.25:
             raise Wrong(
                 f"The pseudonyms of neighbouring numbers are alike in {alike:.0%} of their "
-                "characters: what is constant in them may be your key, what changes the number."
+                "characters: they give away which numbers are close to each other."
             )
+
+
+def _common_beginning(texts: list[str]) -> int:
+    """Return how many characters all texts begin with."""
+    # If the first and the last in the order of the alphabet agree so far, so do all others.
+    pairs = zip(min(texts), max(texts), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+
+def _without_common_beginning(*tables: list[str]) -> list[list[str]]:
+    """Cut off the characters that all pseudonyms begin with, such as "patient-"."""
+    length = _common_beginning([text for table in tables for text in table])
+    return [[text[length:] for text in table] for table in tables]
+
+
+def _share_a_part(one: str, two: str, length: int = 5) -> bool:
+    parts = {one[i : i + length] for i in range(len(one) - length + 1)}
+    return any(two[i : i + length] in parts for i in range(len(two) - length + 1))
+
+
+def _as_numbers(texts: list[str]) -> list[int] | None:
+    """Read pseudonyms as decimal, hexadecimal or Base64 numbers, if all of them are."""
+    readers = (
+        int,
+        lambda text: int(text, 16),
+        lambda text: int.from_bytes(base64.b64decode(text, validate=True)),
+    )
+    for reader in readers:
+        with contextlib.suppress(ValueError):
+            return [reader(text) for text in texts]
+    return None
 
 
 class Generalise(Exercise):
@@ -523,21 +577,30 @@ def generalise(table):
         if not whole.index.equals(few.index):
             raise Wrong("The rows came out in another order: keep it, and the index, as it is.")
         # The same rows in another order and without the others.
-        for rows in (range(150, 20, -1), [3], [77], [150]):
+        for rows in (list(range(150, 20, -1)), [3], [77], [150]):
             again = answers.generalise(few.iloc[rows].reset_index(drop=True))
-            expected = whole.iloc[rows].reset_index(drop=True)
-            if again.astype(str).equals(expected.astype(str)):
-                continue
+            self._same(again, whole.iloc[rows])
+
+    @staticmethod
+    def _same(one: pd.DataFrame, two: pd.DataFrame) -> None:
+        """Compare values, whatever their types: 1940 is 1940.0."""
+        a, b = (frame.astype(object).where(frame.notna(), "*").to_numpy() for frame in (one, two))
+        if a.shape != b.shape or not (a == b).all():
             raise Wrong(
-                "What you make of a row depends on the other rows of the table (quantiles? row "
-                "numbers? random numbers?). Use fixed groups."
+                "What you make of a row depends on the other rows of the table (quantiles? sizes "
+                "of groups? row numbers? random numbers?). Use fixed groups."
             )
 
     def test_attack_and_use(self, answers: Answers, rng: np.random.Generator) -> str:
         """The linkage attack fails, also with a complete register, and an analyst can work."""
         town, patients, voters = _cambridge(int(rng.integers(2)))
         # The attacker knows the recipe (Kerckhoffs): the same is done to patients and voters.
-        coarse = answers.generalise(town[_OPEN]).astype(str)
+        coarse = answers.generalise(town[_OPEN])
+        if len(coarse) != len(town):
+            raise Wrong(f"{len(town):,} rows went in, {len(coarse):,} came out: leave nobody out.")
+        rows = rng.choice(len(town), 100, replace=False)
+        self._same(answers.generalise(town[_OPEN].iloc[rows]), coarse.iloc[rows])
+        coarse = coarse.astype(object).where(coarse.notna(), "*").astype(str)
         look = equivalence_classes(coarse, list(coarse.columns))
         released, register = (
             pd.DataFrame({"look": look[table["person"]], "person": table["person"]})
@@ -571,10 +634,9 @@ def generalise(table):
         told = (
             f"The linkage attack still names {recall:.1%} of the patients rightly (0.5 % allowed)."
         )
-        values = coarse.astype(str).nunique()
+        values = coarse.nunique()
         finest = values.idxmax()
-        lengths = coarse[finest].astype(str).str.len()
-        if lengths.min() == lengths.max() >= 16 and values[finest] > 1000:
+        if values[finest] > 1000 and coarse[finest].str.fullmatch("[0-9a-f]{16,}").all():
             return (
                 f"{told} `{finest}` looks like a hash. The hash of a value is as unique as the "
                 "value, and the attacker hashes the voter list too."
@@ -671,19 +733,22 @@ def guess_married(table):
         ),
     )
     #: Balanced accuracy to reach (0.5 is blind guessing), and what no honest guess reaches.
-    floor, suspicious = 0.76, 0.93
+    floor, suspicious = 0.76, 0.86
 
     def test_guess(self, answers: Answers, rng: np.random.Generator) -> str:
         """Guess for the rows that the lesson holds back."""
         adult = load_adult()
         # The quarter that lesson 01 calls `attacked`.
         attacked = adult.drop(adult.sample(frac=0.75, random_state=1).index)
-        people = attacked.sample(9_000, random_state=rng).reset_index(drop=True)
+        people = attacked.sample(frac=1, random_state=rng).reset_index(drop=True)
         # The statistical weights say nothing about a person, but would help to look one up.
         people["fnlwgt"] = rng.permutation(people["fnlwgt"])
         truth = (people["marital_status"] == "Married-civ-spouse").to_numpy()
         shown = people.drop(columns=["marital_status", "relationship"])
-        guess = answers.guess_married(shown).to_numpy()
+        guess = answers.guess_married(shown)
+        if len(guess) == len(truth) and set(guess.index) == set(shown.index):
+            guess = guess.sort_index()  # put together from parts, say of men and women
+        guess = guess.to_numpy()
         if len(guess) != len(truth):
             raise Wrong(f"Give a guess for each of the {len(truth):,} rows, not {len(guess):,}.")
         others = [value for value in set(guess.tolist()) if value not in (True, False)]
