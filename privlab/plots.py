@@ -8,6 +8,8 @@ import io
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -52,6 +54,31 @@ def bar_labels(axes: Axes, form: str = "{:.1%}") -> None:
     """Write the value at the end of each bar of ``axes``."""
     for container in axes.containers:
         axes.bar_label(container, fmt=form, padding=3, fontsize=9)
+
+
+def heat_map(
+    table: pd.DataFrame, form: str = "{:.2f}", low: float = 0.0, high: float = 1.0
+) -> tuple[Figure, Axes]:
+    """Draw a table of numbers as coloured cells, each with its value written in it.
+
+    Args:
+        table: Numbers; the index names the rows, the columns the columns. NaN stays empty.
+        form: How a value is written.
+        low: The value of the darkest colour.
+        high: The value of the brightest colour.
+    """
+    rows, columns = table.shape
+    fig, ax = plt.subplots(figsize=(2 + 0.5 * columns, 1.4 + 0.38 * rows))
+    ax.imshow(table, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    for (row, column), value in np.ndenumerate(table.to_numpy(dtype=float)):
+        if not np.isnan(value):
+            bright = (value - low) / (high - low) > 0.6
+            ax.text(column, row, form.format(value), ha="center", va="center", fontsize=9,
+                    color="black" if bright else "white")  # fmt: skip
+    ax.set_yticks(range(rows), table.index)
+    ax.set_xticks(range(columns), table.columns, rotation=40, ha="right")
+    ax.grid(False)
+    return fig, ax
 
 
 def label(axes: Axes, title: str, xlabel: str, ylabel: str = "") -> None:

@@ -1,6 +1,8 @@
 """Figures carry a text alternative and come out the same twice."""
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 
 from privlab import plots
@@ -67,4 +69,28 @@ def test_threat_models_name_all_four():
     fig, ax = plots.draw_threat_models()
     text = " ".join(label.get_text() for label in ax.texts)
     assert all(f"{number}  the" in text for number in (1, 2, 3, 4))
+    plt.close(fig)
+
+
+def test_a_heat_map_writes_every_value_but_nan():
+    table = pd.DataFrame([[0.1, np.nan], [0.9, 1.0]], index=["a", "b"], columns=["x", "y"])
+    fig, ax = plots.heat_map(table, "{:.0%}")
+    assert [text.get_text() for text in ax.texts] == ["10%", "90%", "100%"]
+    # Readable on dark and on bright cells.
+    assert [text.get_color() for text in ax.texts] == ["white", "black", "black"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["x", "y"]
+    plots.label(ax, "title", "across", "down")
+    assert (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel()) == (
+        "title",
+        "across",
+        "down",
+    )
+    plt.close(fig)
+
+
+def test_shares_are_written_as_percentages():
+    fig, (ax,) = plots.figure()
+    ax.set_xlim(0, 0.5)
+    plots.percent(ax.xaxis)
+    assert ax.xaxis.get_major_formatter()(0.25) == "25%"
     plt.close(fig)
