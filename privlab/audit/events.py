@@ -1,0 +1,390 @@
+"""Learning an event: a set of outputs that comes up more often with one data set than the other.
+
+A *score* gives every output a number; an event is "score of at least t" or "score below t". Scores
+are single features, the log-likelihood ratio of the cell that a feature's value lies in, and a
+joint score of several features. What is learnt here is only a guess: the auditor tests it on fresh
+samples, so nothing in this module can cause a false alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .bounds import NOTHING, epsilon_lower
+from .outputs import KIND, MISSING, WHOLE, Features, Table, features
+
+#: Where a feature without frequent values is cut into cells: fine in the tails.
+TAIL = np.array([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02])
+CUTS = np.concatenate([TAIL, np.linspace(0.04, 0.96, 24), 1 - TAIL[::-1]])
+
+MOST_ATOMS = 400  # frequent values with a cell of their own
+MOST_COLUMNS = 32  # columns of the outputs that are looked at
+MOST_FEATURES = 20  # features that are looked at closely
+FEWEST = 4  # outputs in an event
+RARE = 0.01  # the share of outputs in an event that is called rare
+SIMPLER = 0.03  # the epsilon that a simpler kind of score may cost
+
+Piece = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Cells of a line: frequent values (atoms) on their own, the rest between edges."""
+
+    atoms: np.ndarray
+    edges: np.ndarray
+
+    @classmethod
+    def fit(cls, values: np.ndarray, only_atoms: bool = False) -> Partition:
+        """Cut the line where some values call for it."""
+        distinct, counts = np.unique(values, return_counts=True)
+        frequent = counts >= max(6, 2e-4 * len(values))
+        if frequent.sum() > MOST_ATOMS:
+            frequent[np.argsort(-counts)[MOST_ATOMS:]] = False
+        rest = np.repeat(distinct[~frequent], counts[~frequent])
+        edges = np.unique(np.quantile(rest, CUTS)) if len(rest) > 30 else np.empty(0)
+        return cls(distinct[frequent], np.empty(0) if only_atoms else edges)
+
+    @property
+    def size(self) -> int:
+        """The number of cells."""
+        return len(self.atoms) + len(self.edges) + 1
+
+    def cells(self, values: np.ndarray) -> np.ndarray:
+        """Number the cells of some values: first the atoms, then what lies between the edges."""
+        cells = len(self.atoms) + np.searchsorted(self.edges, values)
+        if len(self.atoms):
+            nearest = np.minimum(np.searchsorted(self.atoms, values), len(self.atoms) - 1)
+            cells = np.where(self.atoms[nearest] == values, nearest, cells)
+        return cells
+
+    def pieces(self, chosen: np.ndarray) -> list[Piece]:
+        """Turn chosen cells into atoms (v, v) and intervals (low, high), neighbours merged."""
+        pieces = [(value, value) for value in self.atoms[chosen[: len(self.atoms)]]]
+        if pieces and not len(self.edges):
+            return pieces  # the last cell is for values not seen before
+        ends = np.concatenate([[-np.inf], self.edges, [np.inf]])
+        between = np.concatenate([[False], chosen[len(self.atoms) :], [False]]).astype(int)
+        starts = np.flatnonzero(np.diff(between) == 1)
+        stops = np.flatnonzero(np.diff(between) == -1)
+        return pieces + [(ends[i], ends[j]) for i, j in zip(starts, stops, strict=True)]
+
+
+class Score(Protocol):
+    """Gives outputs a number."""
+
+    name: str
+
+    def __call__(self, columns: Features) -> np.ndarray:
+        """Compute the numbers."""
+
+    def values(self, columns: Features) -> np.ndarray:
+        """Compute what a figure shows."""
+
+    def pieces(self, threshold: float, above: bool) -> list[Piece]:
+        """Find which of those values belong to an event."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """The value of a feature itself."""
+
+    name: str
+
+    def __call__(self, columns: Features) -> np.ndarray:
+        """Compute the scores."""
+        return columns[self.name]
+
+    values = __call__
+
+    def pieces(self, threshold: float, above: bool) -> list[Piece]:
+        """List the values in an event."""
+        return [(threshold, np.inf) if above else (-np.inf, threshold)]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The log-likelihood ratio of the cell that the value of a feature lies in."""
+
+    name: str
+    partition: Partition
+    log_ratios: np.ndarray
+
+    @classmethod
+    def fit(cls, name: str, values: np.ndarray, first: np.ndarray) -> Likelihood:
+        """Count how often the cells come up with the first data set and with the second."""
+        partition = Partition.fit(values, only_atoms=name.endswith(KIND))
+        cells = partition.cells(values)
+        ones = np.bincount(cells, first, partition.size) + 0.5
+        twos = np.bincount(cells, 1 - first, partition.size) + 0.5
+        return cls(name, partition, np.log(ones / twos))
+
+    def __call__(self, columns: Features) -> np.ndarray:
+        """Compute the scores."""
+        return self.log_ratios[self.partition.cells(columns[self.name])]
+
+    def values(self, columns: Features) -> np.ndarray:
+        """Return the values that lie in the cells."""
+        return columns[self.name]
+
+    def pieces(self, threshold: float, above: bool) -> list[Piece]:
+        """List the values in an event."""
+        chosen = self.log_ratios >= threshold
+        return self.partition.pieces(chosen if above else ~chosen)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A weighted sum of several log-likelihood ratios (ridge regression on the data set)."""
+
+    parts: Sequence[Likelihood]
+    weights: np.ndarray
+    name: str = "a weighted score of the whole output"
+
+    @classmethod
+    def fit(cls, parts: Sequence[Likelihood], columns: Features, first: np.ndarray) -> Joint:
+        """Weigh the parts so that the sum tells the data sets apart."""
+        ratios = np.stack([part(columns) for part in parts], axis=1)
+        centred = ratios - ratios.mean(axis=0)
+        spread = np.diag(centred.var(axis=0) + 1e-9)
+        gram = centred.T @ centred + 0.01 * len(first) * spread
+        return cls(parts, np.linalg.solve(gram, centred.T @ (first - first.mean())))
+
+    def __call__(self, columns: Features) -> np.ndarray:
+        """Compute the scores."""
+        parts = zip(self.parts, self.weights, strict=True)
+        return np.sum([weight * part(columns) for part, weight in parts], axis=0)
+
+    values = __call__
+    pieces = Value.pieces
+
+
+@dataclass(frozen=True)
+class Event:
+    """Outputs whose score is at least (or below) a threshold.
+
+    Attributes:
+        names: The columns of the outputs that the features are computed from.
+        score: Gives an output a number.
+        threshold: Where the event begins or ends.
+        above: Whether the event is "at least" the threshold; otherwise it is "below".
+        favours: The data set with which it comes up more often: 0 (first) or 1 (second).
+        promise: The epsilon it hopes to prove.
+    """
+
+    names: Sequence[str]
+    score: Score
+    threshold: float
+    above: bool
+    favours: int
+    promise: float
+
+    def happens(self, columns: Features) -> np.ndarray:
+        """Tell for each output whether it is in the event."""
+        scores = self.score(columns)
+        return scores >= self.threshold if self.above else scores < self.threshold
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The values that belong to the event."""
+        return self.score.pieces(self.threshold, self.above)
+
+    def describe(self, kinds: dict[float, str]) -> str:
+        """Say in plain words which outputs are meant."""
+        name = self.score.name
+        if name.endswith(KIND):
+            listed = [kinds.get(low, "a rare kind") for low, high in self.pieces if low == high]
+            return f"{_thing(name.removesuffix(KIND))} that is {_listing(listed)}"
+        if name == WHOLE:
+            number = len(self.pieces)
+            examples = "a learnt example" if number == 1 else f"one of {number} learnt examples"
+            return f"an output equal to {examples}"
+        return f"{_thing(name)} {_listing([_piece(piece) for piece in self.pieces])}"
+
+
+def _thing(name: str) -> str:
+    return "an output" if name == "output" else name
+
+
+def _listing(parts: Sequence[str], most: int = 3) -> str:
+    if not parts:
+        return "of no known value"
+    more = len(parts) - most
+    shown = " or ".join(parts[:most])
+    return f"{shown} (or {more} more such ranges)" if more > 0 else shown
+
+
+def _piece(piece: Piece) -> str:
+    low, high = piece
+    if low == high:
+        return "that is missing" if low == MISSING else f"of exactly {low:.5g}"
+    if np.isinf(high):
+        return "that is no frequent value" if np.isinf(low) else f"of at least {low:.5g}"
+    return f"below {high:.5g}" if np.isinf(low) else f"from {low:.5g} to {high:.5g}"
+
+
+# ---- the search --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What an event is wanted for: the test that it will face.
+
+    Attributes:
+        alpha: The probability of a false alarm that the test may spend on one event.
+        delta: The δ of the claim.
+        runs: The number of fresh samples of the test.
+    """
+
+    alpha: float
+    delta: float
+    runs: int
+
+
+def learn(
+    table: Table, first: np.ndarray, goal: Goal, floating_point: bool, rng: np.random.Generator
+) -> list[Event]:
+    """Learn up to three events from samples of one pair.
+
+    Scores are fitted on one half of the samples; the thresholds are chosen on the other half by
+    three criteria: the bound that this half proves by itself (cautious), the bound to expect from
+    the test (hopeful), and the hopeful best among events that are rare.
+
+    Args:
+        table: The outputs.
+        first: 1 where the first data set was used, 0 where it was the second.
+        goal: What the events are wanted for.
+        floating_point: Look at the lowest bits of the numbers.
+        rng: Splits the samples into halves.
+
+    Returns:
+        The events, the most promising first; at least one.
+    """
+    names = _choose_columns(table, first)
+    columns = features(table, names, floating_point)
+    order = rng.permutation(len(first))
+    fit, rest = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+    fitted = {name: values[fit] for name, values in columns.items()}
+    parts = _fit_parts(fitted, first[fit])
+    held_out = {name: values[rest] for name, values in columns.items()}
+    best: dict[str, list[Event]] = {"cautious": [], "hopeful": [], "rare": []}
+    for score in _scores(parts, fitted, first[fit]):
+        for criterion, event in _thresholds(score, names, held_out, first[rest], goal):
+            best[criterion].append(event)
+    return _choose_events(best)
+
+
+def _choose_columns(table: Table, first: np.ndarray) -> list[str]:
+    """Take all columns, or those whose means differ most if there are too many."""
+    names = list(table.columns)
+    if len(names) <= MOST_COLUMNS:
+        return names
+    ones = first > 0
+
+    def difference(name: str) -> float:
+        values = np.clip(table[name], -1e100, 1e100)
+        spread = values.std() or 1.0
+        return -abs(values[ones].mean() - values[~ones].mean()) / spread
+
+    chosen = set(sorted(names, key=difference)[:MOST_COLUMNS])
+    return [name for name in names if name in chosen]
+
+
+def _fit_parts(columns: Features, first: np.ndarray) -> list[Likelihood]:
+    """Fit the features; of many, only those that tell most at first sight."""
+    names = list(columns)
+    if len(names) > MOST_FEATURES:
+        few = slice(0, 8_000)
+        known = {
+            name: _information(Likelihood.fit(name, columns[name][few], first[few]), columns, few)
+            for name in names
+        }
+        names = sorted(names, key=known.__getitem__, reverse=True)[:MOST_FEATURES]
+    parts = [Likelihood.fit(name, columns[name], first) for name in names]
+    # One atom and a cell for the rest is a constant: it tells nothing, unless there is no other.
+    return [part for part in parts if part.partition.size > 2] or parts[:1]
+
+
+def _information(part: Likelihood, columns: Features, few: slice) -> float:
+    """Measure how far a feature tells the data sets apart, less what chance alone would give."""
+    ratios = part(columns={part.name: columns[part.name][few]})
+    return float(np.mean(ratios**2)) - 4 * part.partition.size / len(ratios)
+
+
+def _scores(parts: Sequence[Likelihood], columns: Features, first: np.ndarray) -> Iterator[Score]:
+    for part in parts:
+        yield part
+        ordered = not part.name.endswith(KIND) and part.name != WHOLE and part.partition.size > 3
+        if ordered and columns[part.name].min() > MISSING:
+            yield Value(part.name)
+    if len(parts) > 2:
+        yield Joint.fit(parts, columns, first)
+
+
+def _thresholds(
+    score: Score, names: Sequence[str], columns: Features, first: np.ndarray, goal: Goal
+) -> Iterator[tuple[str, Event]]:
+    """Find the best threshold by each criterion, on either side and in favour of either."""
+    scores = score(columns)
+    order = np.argsort(-scores)
+    scores, ones = scores[order], np.cumsum(first[order])
+    last = _few(np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1))
+    size, thresholds = len(scores), scores[last]
+    total, hits = last + 1.0, ones[last]
+    for above in (True, False):
+        if not above:
+            total, hits = size - total, ones[-1] - hits
+        for favours in (0, 1):
+            favoured = total - hits if favours else hits
+            runs = size - ones[-1] if favours else ones[-1]
+            enough = (total >= FEWEST) & (2 * favoured >= total)
+            if not enough.any():
+                continue
+            promises = _promises(favoured[enough], total[enough], runs, size, goal)
+            for criterion, bounds in promises.items():
+                best = int(np.argmax(bounds))
+                threshold, promise = float(thresholds[enough][best]), float(bounds[best])
+                yield criterion, Event(names, score, threshold, above, favours, promise)
+
+
+def _promises(
+    hits: np.ndarray, total: np.ndarray, runs: float, size: int, goal: Goal
+) -> dict[str, np.ndarray]:
+    """Guess how much epsilon events will prove, by three criteria."""
+    more = max(goal.runs / size, 1.0)
+    shrunk = total / (total + 0.7)
+    hopeful = epsilon_lower(hits * more * shrunk, total * more, runs * more, goal.alpha, goal.delta)
+    return {
+        "cautious": epsilon_lower(hits, total, runs, max(goal.alpha, 1e-3), goal.delta),
+        "hopeful": hopeful,
+        "rare": np.where(total < RARE * size, hopeful, NOTHING),
+    }
+
+
+def _few(positions: np.ndarray, most: int = 100) -> np.ndarray:
+    """Thin out many positions; those near both ends stay dense."""
+    if len(positions) <= most:
+        return positions
+    near = np.geomspace(1, len(positions), 40).astype(int)
+    even = np.linspace(0, len(positions) - 1, 40).astype(int)
+    return positions[np.unique(np.concatenate([near - 1, len(positions) - near, even]))]
+
+
+def _choose_events(best: dict[str, list[Event]]) -> list[Event]:
+    """Take the best event by each criterion, a simpler one where it is nearly as good."""
+    chosen: dict[tuple, Event] = {}
+    for events in best.values():
+        event = max(events, key=_worth)  # the event of the whole line is always there
+        if event.promise > NOTHING or not chosen:
+            chosen[event.score.name, event.threshold, event.above, event.favours] = event
+    return list(chosen.values())
+
+
+def _worth(event: Event) -> float:
+    score = event.score
+    complexity = {Value: 0, Likelihood: 1, Joint: 3}[type(score)] + (score.name not in event.names)
+    return event.promise - SIMPLER * (0 if score.name.endswith(KIND) else complexity)
