@@ -364,7 +364,9 @@ def test_report_says_what_was_found(guilty):
 
 
 def test_report_never_says_private(released):
-    text = repr(released) + released._repr_html_() + released.figure()[1]
+    figure, alt = released.figure()
+    plt.close(figure)
+    text = repr(released) + released._repr_html_() + alt
     assert "No violation found with 5,000 samples" in text
     assert "private" not in text
     assert f"ε ≥ {released.epsilon_lower + 0.001:.3f}" not in text

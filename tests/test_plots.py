@@ -31,12 +31,13 @@ def draw():
 
 
 def test_show_gives_picture_and_words(shown):
-    plots.show(draw(), ALT)
+    fig = draw()
+    plots.show(fig, ALT)
     (picture, metadata), (words, _) = shown
     assert picture["image/png"].startswith(b"\x89PNG")
     assert picture["text/plain"] == ALT == metadata["image/png"]["alt"]
     assert ALT in words["text/html"]
-    assert not plt.get_fignums()
+    assert fig.number not in plt.get_fignums()
 
 
 def test_the_same_figure_gives_the_same_bytes(shown):
