@@ -375,8 +375,9 @@ def pseudonymise(patient_numbers, key):
                     f"Byte {position} of the key makes no difference. Use all of it: part of the "
                     "key is quickly tried out."
                 )
-        # 300 of the 60,000 or more pseudonyms that six digits allow: three equal ones, by chance
-        # less than once in 10,000 checks; of 256 pseudonyms a hundred would be equal.
+        # Whoever passed the test for collisions has 100,000 pseudonyms or more: among 300 draws
+        # more than ten equal ones come up less than once in a million checks. A key boiled down
+        # to one byte gives 256 at most, and about 180 different ones.
         tried = {str(answers.pseudonymise(one, rng.bytes(32)).iloc[0]) for _ in range(300)}
         if len(tried) < 290:
             raise Wrong(
