@@ -159,17 +159,49 @@ class LocalPeer:
 
     def call(self, name: str, args: tuple | None, kwargs: dict) -> Any:
         """Call a function of the learner (``args=None`` reads a variable)."""
+        value = self._value(name)
+        if args is not None:
+            args = unpack(pack(tuple(args)))
+            kwargs = {key: unpack(pack(item)) for key, item in kwargs.items()}
+            function = self._function(name)
+            value = self._guarded(name, lambda: function(*args, **kwargs))
+            if value is ... or value is NotImplemented:
+                raise NotTried(name)
+        return self._plain(name, value)
+
+    def sample(self, name: str, inputs: list[tuple], choices: list[int], seed: int) -> list[Any]:
+        """Call a random function of the learner once for each choice among some inputs.
+
+        Each call gets copies of the input's arguments and, as its last argument, one generator
+        that is made here of ``seed``: generators do not cross the wire.
+        """
+        function, rng = self._function(name), np.random.default_rng(seed)
+        fresh = [[_copier(each) for each in unpack(pack(args))] for args in inputs]
+
+        def outputs() -> Iterator[Any]:
+            for choice in choices:
+                output = function(*(copy() for copy in fresh[choice]), rng)
+                if output is ... or output is NotImplemented:
+                    raise NotImplementedError
+                yield output
+
+        return list(self._plain(name, _compact(self._guarded(name, lambda: list(outputs())))))
+
+    def _value(self, name: str) -> Any:
         value = self.namespace.get(name, ...)
         if value is ...:
             raise NotTried(name)
-        if args is not None:
-            if not callable(value):
-                raise Wrong(f"`{name}` should be a function, but it is {_kind_name(value)}.")
-            args = unpack(pack(tuple(args)))
-            kwargs = {key: unpack(pack(item)) for key, item in kwargs.items()}
-            value = self._guarded(name, value, args, kwargs)
-            if value is ... or value is NotImplemented:
-                raise NotTried(name)
+        return value
+
+    def _function(self, name: str) -> Callable:
+        value = self._value(name)
+        if not callable(value):
+            raise Wrong(f"`{name}` should be a function, but it is {_kind_name(value)}.")
+        return value
+
+    @staticmethod
+    def _plain(name: str, value: Any) -> Any:
+        """Return a learner's value as plain data."""
         try:
             return unpack(pack(value))
         except NotPlain as problem:
@@ -178,14 +210,14 @@ class LocalPeer:
         except Exception as error:
             raise Wrong(f"What `{name}` gives cannot be read ({type(error).__name__}).") from None
 
-    def _guarded(self, name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
+    def _guarded(self, name: str, run: Callable[[], Any]) -> Any:
         """Run the learner's code; whatever it does becomes a message."""
         try:
             with (
                 contextlib.redirect_stdout(self.printed),
                 contextlib.redirect_stderr(self.printed),
             ):
-                return function(*args, **kwargs)
+                return run()
         except NotImplementedError:
             raise NotTried(name) from None
         except RecursionError:
@@ -196,6 +228,22 @@ class LocalPeer:
             raise Wrong(f"`{name}` ends the program: remove exit() or quit().") from None
         except BaseException as error:
             raise Wrong(f"`{name}` stops with {_describe(error)}") from None
+
+
+def _copier(value: Any) -> Callable[[], Any]:
+    """Return what makes copies of an argument, so that no call sees what another did to it."""
+    return value.copy if callable(getattr(value, "copy", None)) else lambda: value
+
+
+def _compact(outputs: list[Any]) -> Any:
+    """Put outputs that are all numbers, or all vectors of one length, into one array."""
+    kinds = set(map(type, outputs))
+    numbers = all(kind in (bool, int, float) or issubclass(kind, np.number) for kind in kinds)
+    if numbers or kinds == {np.ndarray}:
+        with contextlib.suppress(ValueError, OverflowError):
+            array = np.array(outputs)
+            return array if array.dtype.kind in "biuf" else outputs
+    return outputs
 
 
 def _describe(error: BaseException) -> str:
@@ -226,6 +274,21 @@ class Answers:
         return lambda *args, **kwargs: kind(
             self._peer.call(name, args, kwargs), f"What `{name}` returns"
         )
+
+    def sample(self, name: str, args: tuple, times: int, rng: np.random.Generator) -> list[Any]:
+        """Call a random function of the learner many times with the same arguments.
+
+        The function gets a generator as one more argument, the last. Each output is of the kind
+        that the exercise asks for.
+        """
+        outputs = self.choose(name, [args], [0] * times, rng)
+        return [self._kinds[name](output, f"What `{name}` returns") for output in outputs]
+
+    def choose(
+        self, name: str, inputs: list[tuple], choices: list[int], rng: np.random.Generator
+    ) -> list[Any]:
+        """Call a random function once for each choice among some inputs; outputs as they come."""
+        return self._peer.sample(name, inputs, choices, int(rng.integers(2**63)))
 
     def __getitem__(self, name: str) -> Any:
         return self._kinds[name](self._peer.call(name, None, {}), f"`{name}`")
@@ -298,7 +361,7 @@ class Exercise:
         """Run the tests against a peer up to the first that fails; for notebook and grading alike.
 
         Args:
-            peer: Where the learner's code runs: has ``call(name, args, kwargs)``.
+            peer: Where the learner's code runs: has ``call`` and ``sample``, as :class:`LocalPeer`.
             seed: The student's seed: the tests' data depend on it.
             hidden: Also run the tests that are kept for grading.
 

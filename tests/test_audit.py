@@ -5,6 +5,7 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from audit_corpus import CASES
 from scipy.stats import binom
@@ -295,6 +296,41 @@ def test_the_pair_with_the_violation_is_found_and_named():
     assert report.pair == 7
 
 
+def test_the_data_sets_are_called_by_their_names():
+    names = [("with Ann", "without Ann")]
+    report = audit(exact_count, ONES, 0.5, rng=0, names=names)
+    assert " runs with Ann and " in repr(report)
+    assert " runs without Ann: that takes" in repr(report)
+    figure, alt = report.figure()
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()][:2] == [*names[0]]
+    assert "without Ann" in alt
+    plt.close(figure)
+
+
+def test_a_batched_mechanism_is_called_once_for_many_outputs():
+    class Count:
+        calls = 0
+
+        def many(self, pair, choices, epsilon, rng):
+            self.calls += 1
+            sizes = np.array([len(pair[choice]) for choice in choices])
+            return sizes + rng.laplace(0, 1 / epsilon, len(choices))
+
+    count = Count()
+    assert not audit(count, ONES, 0.5, samples=50_000, rng=0).violates
+    assert count.calls < 30
+
+
+def test_a_mechanism_of_tables_gets_copies():
+    def mechanism(data, epsilon, rng):
+        data["age"] = data["age"].clip(0, 100)
+        return data["age"].sum() + rng.laplace(0, 100 / epsilon)
+
+    pairs = [(pd.DataFrame({"age": [300.0, 50.0]}), pd.DataFrame({"age": [50.0]}))]
+    assert not audit(mechanism, pairs, 1.0, samples=1_000, rng=0).violates
+    assert pairs[0][0]["age"].max() == 300
+
+
 @pytest.mark.parametrize("answer", [0, 1])
 def test_both_directions_are_tried(answer):
     # Only 1 in 20 outputs of one data set betrays it.
@@ -333,6 +369,8 @@ def test_both_directions_are_tried(answer):
         ("samples", 999, "at least 1,000"),
         ("samples", 2_000.5, "whole number"),
         ("samples", True, "whole number"),
+        ("names", [], "two texts for each of the 1 pairs"),
+        ("names", [("a",)], "two texts"),
     ],
 )
 def test_bad_input_is_named(argument, value, allowed):

@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 
 import privlab.exercise as frame
-from privlab.exercise import Exercise, LocalPeer, Note, Wrong, column, mapping, number, table
+from privlab.exercise import (
+    Answers,
+    Exercise,
+    LocalPeer,
+    Note,
+    NotTried,
+    Wrong,
+    column,
+    mapping,
+    number,
+    table,
+)
+from privlab.exercises.audited import LearnersMechanism, Neighbours, audit_answer
 from privlab.wire import NotPlain, pack, unpack
 
 
@@ -219,3 +231,84 @@ def test_other_values_are_refused(value):
 def test_malformed_packed_values_are_refused(packed):
     with pytest.raises(NotPlain):
         unpack(packed)
+
+
+# ---- random functions ----------------------------------------------------------------------------
+
+
+def sampled(function, inputs=(([1, 2], 0.5), ([1], 0.5)), choices=(0, 1, 1)):
+    return LocalPeer({"f": function}).sample("f", list(inputs), list(choices), seed=3)
+
+
+def test_a_random_function_is_called_once_for_each_choice():
+    seen = []
+
+    def f(data, epsilon, rng):
+        seen.append(rng)
+        data.append(0)  # spoils its own copy only
+        return len(data) + epsilon
+
+    assert sampled(f) == [3.5, 2.5, 2.5]
+    assert len(set(map(id, seen))) == 1
+    assert isinstance(seen[0], np.random.Generator)
+
+
+def test_a_seed_gives_the_same_sample():
+    def f(data, epsilon, rng):
+        return rng.random()
+
+    assert sampled(f) == sampled(f)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [1, 2.5, True, np.int64(3), 10**400, "text", None, [1.0, 2], (1, "a"), {"a": [1]}],
+    ids=repr,
+)
+def test_outputs_of_a_sample_come_as_they_are(output):
+    assert sampled(lambda data, epsilon, rng: output) == [output] * 3
+
+
+@pytest.mark.parametrize("shapes", [[2, 2, 2], [1, 2, 3], [0, 1, 0]], ids=str)
+def test_vectors_of_a_sample_come_as_arrays(shapes):
+    queue = list(shapes)
+    got = sampled(lambda data, epsilon, rng: np.ones(queue.pop(0)))
+    assert [each.shape[0] for each in got] == shapes
+
+
+def test_a_sample_with_an_error_or_without_an_answer():
+    with pytest.raises(Wrong, match="stops with ZeroDivisionError"):
+        sampled(lambda data, epsilon, rng: 1 / 0)
+    with pytest.raises(NotTried):
+        sampled(lambda data, epsilon, rng: ...)
+    with pytest.raises(NotTried):
+        LocalPeer({}).sample("f", [()], [0], 0)
+    with pytest.raises(Wrong, match="should be a function"):
+        sampled(3)
+    with pytest.raises(Wrong, match="can be checked"):
+        sampled(lambda data, epsilon, rng: object())
+
+
+# ---- audited answers -----------------------------------------------------------------------------
+
+NEIGHBOURS = [Neighbours([1] * 5, [1] * 4, ("with Ann", "without Ann"))]
+
+
+def audited(function):
+    answers = Answers(LocalPeer({"f": function}), {"f": number})
+    mechanism = LearnersMechanism(answers, "f")
+    return audit_answer(
+        mechanism, NEIGHBOURS, np.random.default_rng(0), explain=lambda report: "Why?"
+    )
+
+
+def test_a_right_answer_is_released_with_evidence():
+    evidence = audited(lambda data, epsilon, rng: len(data) + rng.laplace(0, 1 / epsilon))
+    assert "no violation" in evidence
+    assert "at ε = 1.5 it proved ε ≥ 1." in evidence
+
+
+@pytest.mark.parametrize(("factor", "power"), [(1, 1), (1, -2), (0.5, -1)])
+def test_a_wrong_answer_is_convicted_in_words(factor, power):
+    with pytest.raises(Wrong, match=r"(?s)with Ann .* without Ann: that takes ε ≥ .* Why\?"):
+        audited(lambda data, epsilon, rng: len(data) + rng.laplace(0, factor * epsilon**power))

@@ -14,7 +14,7 @@ Classifiers" (2021); Matthew Jagielski, Jonathan Ullman and Alina Oprea, "Auditi
 Private Machine Learning: How Private is Private SGD?" (2020).
 """
 
-from .auditor import audit
+from .auditor import Batched, audit
 from .report import AuditReport
 
-__all__ = ["AuditReport", "audit"]
+__all__ = ["AuditReport", "Batched", "audit"]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,19 @@ from .report import ORDINALS, AuditReport, Evidence
 
 Mechanism = Callable[[Any, float, np.random.Generator], Any]
 Pair = tuple[Any, Any]
+
+
+class Batched(Protocol):
+    """A mechanism that answers many calls at once: where a call by itself costs time.
+
+    :func:`audit` uses the method ``many`` of a mechanism wherever there is one.
+    """
+
+    def many(
+        self, pair: Pair, choices: list[int], epsilon: float, rng: np.random.Generator
+    ) -> Sequence[Any]:
+        """Return one output for each choice, which names a data set of the pair: 0 or 1."""
+
 
 FIRST_ROUND = 1_000  # samples
 GROWTH = 4  # how many times larger the next round is
@@ -35,6 +48,7 @@ def audit(
     confidence: float = 0.999,
     rng: np.random.Generator | int | None = None,
     floating_point: bool = False,
+    names: Sequence[tuple[str, str]] | None = None,
 ) -> AuditReport:
     """Look for proof that a mechanism is less private than claimed.
 
@@ -62,7 +76,8 @@ def audit(
 
     Args:
         mechanism: Called as ``mechanism(data, epsilon, rng)``. May return anything; an exception
-            that it raises is an output, too. Lists, dicts, sets and arrays are given as copies.
+            that it raises is an output, too. Data that have a method ``copy`` (lists, dicts, sets,
+            arrays, tables) are given as copies. May be :class:`Batched`.
         pairs: Neighbouring data sets, (D, D′) each. Both directions are tried.
         epsilon: The claimed ε.
         delta: The claimed δ.
@@ -72,6 +87,8 @@ def audit(
         rng: A generator or a seed, for an audit that comes out the same again.
         floating_point: Look also at the lowest bits of the numbers. They betray nearly every
             mechanism that adds floating-point noise, also ``rng.laplace``.
+        names: How the report speaks of the data sets of each pair, for example
+            ``[("with Ann", "without Ann")]``.
 
     Returns:
         The bound, the event that proves it, and what it took.
@@ -79,7 +96,7 @@ def audit(
     Raises:
         ValueError: An argument is outside its range; the message names both.
     """
-    _check(mechanism, pairs, epsilon, delta, samples, confidence)
+    _check(mechanism, pairs, epsilon, delta, samples, confidence, names)
     start = time.perf_counter()
     search = _Search(mechanism, pairs, epsilon, rng, floating_point)
     for pair in range(len(pairs)):
@@ -100,7 +117,8 @@ def audit(
             candidates = _narrow_down(candidates, search)
             for pair in candidates[1:]:
                 search.explore(pair, (size - tested) // (len(candidates) - 1))
-    return _report(best, search, epsilon, delta, confidence, time.perf_counter() - start)
+    named = names[best.pair] if names else _names(best.pair, len(pairs))
+    return _report(best, search, named, delta, confidence, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -154,6 +172,8 @@ class _Search:
 
     def _call(self, pair: int, coins: list[int]) -> list[Any]:
         mechanism, epsilon, rng = self.mechanism, self.epsilon, self.noise
+        if hasattr(mechanism, "many"):
+            return mechanism.many(self.pairs[pair], coins, epsilon, rng)
         # A mechanism that sorts or clips in place must not spoil the data of the next call.
         fresh = [_copier(data) for data in self.pairs[pair]]
         outputs = []
@@ -199,9 +219,12 @@ class _Search:
 
 
 def _copier(data: Any) -> Callable[[], Any]:
-    if isinstance(data, list | dict | set | np.ndarray):
-        return data.copy
-    return lambda: data
+    return data.copy if callable(getattr(data, "copy", None)) else lambda: data
+
+
+def _names(pair: int, pairs: int) -> tuple[str, str]:
+    where = f" of pair {pair}" if pairs > 1 else ""
+    return f"with the first data set{where}", f"with the second data set{where}"
 
 
 def _rounds(samples: int) -> list[int]:
@@ -226,7 +249,7 @@ def _narrow_down(candidates: list[int], search: _Search) -> list[int]:
 def _report(
     finding: _Finding,
     search: _Search,
-    epsilon: float,
+    names: tuple[str, str],
     delta: float,
     confidence: float,
     seconds: float,
@@ -237,9 +260,9 @@ def _report(
         name, finding.values, finding.first, event.pieces, kinds if name.endswith(KIND) else {}
     )
     return AuditReport(
-        violates=finding.bound > epsilon,
+        violates=finding.bound > search.epsilon,
         epsilon_lower=max(finding.bound, 0.0),
-        epsilon=epsilon,
+        epsilon=search.epsilon,
         delta=delta,
         confidence=confidence,
         samples=search.used,
@@ -249,15 +272,22 @@ def _report(
         runs=finding.runs,
         pair=finding.pair,
         direction=ORDINALS[event.favours],
+        names=names,
         evidence=evidence,
     )
 
 
 def _check(
-    mechanism: Any, pairs: Any, epsilon: Any, delta: Any, samples: Any, confidence: Any
+    mechanism: Any,
+    pairs: Any,
+    epsilon: Any,
+    delta: Any,
+    samples: Any,
+    confidence: Any,
+    names: Any,
 ) -> None:
     """Say which argument is outside its range."""
-    if not callable(mechanism):
+    if not callable(mechanism) and not hasattr(mechanism, "many"):
         raise ValueError(f"mechanism is {mechanism!r}; it must be a function (data, epsilon, rng).")
     if not isinstance(pairs, list | tuple) or not pairs:
         raise ValueError("pairs must be a list of at least one pair of neighbouring data sets.")
@@ -273,6 +303,9 @@ def _check(
     if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < least:
         raise ValueError(f"samples is {samples!r}; it must be a whole number of at least {least:,} "
                          f"for {len(pairs)} pairs.")  # fmt: skip
+    if names is not None and [len(each) for each in names] != [2] * len(pairs):
+        raise ValueError(f"names is {names!r}; it must hold two texts for each of the "
+                         f"{len(pairs)} pairs.")  # fmt: skip
 
 
 def _is_number(value: Any) -> bool:

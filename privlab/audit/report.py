@@ -54,6 +54,7 @@ class AuditReport:
         runs: How often each of the two was used in the test of the event.
         pair: The position of the pair of data sets in the list, from 0.
         direction: The data set with which the event comes up more often.
+        names: How the two data sets are spoken of.
     """
 
     violates: bool
@@ -68,6 +69,7 @@ class AuditReport:
     runs: tuple[int, int]
     pair: int
     direction: str
+    names: tuple[str, str]
     evidence: Evidence = field(repr=False, compare=False)
 
     @property
@@ -91,8 +93,7 @@ class AuditReport:
         if not self.violates:
             ending = f"that proves no more than ε ≥ {self._proved}; {claim}."
         return [
-            f"{event} came up {one} with the first data set of pair {self.pair} and {two} with "
-            f"the second: {ending}",
+            f"{event} came up {one} {self.names[0]} and {two} {self.names[1]}: {ending}",
             f"{self.samples:,} samples in {self.seconds:.2f} s; confidence {self.confidence:.10g}.",
         ]
 
@@ -135,10 +136,10 @@ class AuditReport:
     def _draw_histogram(self, axes: Axes) -> None:
         values = self.evidence.values
         bins = np.histogram_bin_edges(np.clip(values, *_range(values)), 50)
-        for values, ordinal, line in zip(self._split(), ORDINALS, ("-", "--"), strict=True):
+        for values, name, line in zip(self._split(), self.names, ("-", "--"), strict=True):
             clipped = np.clip(values, bins[0], bins[-1])
             axes.hist(clipped, bins, histtype="step", linestyle=line, linewidth=2,
-                      label=f"{ordinal} data set")  # fmt: skip
+                      label=name)  # fmt: skip
         width = bins[1] - bins[0]
         for low, high in self.evidence.pieces[:50]:
             low, high = (low - width / 2, high + width / 2) if low == high else (low, high)
@@ -152,11 +153,11 @@ class AuditReport:
         codes = codes[np.argsort(-counts)][:10]
         inside = {low for low, _ in self.evidence.pieces}
         places = np.arange(len(codes))
-        for shift, values, ordinal, hatch in zip(
-            (-0.2, 0.2), self._split(), ORDINALS, ("", ".."), strict=True
+        for shift, values, name, hatch in zip(
+            (-0.2, 0.2), self._split(), self.names, ("", ".."), strict=True
         ):
             heights = [(values == code).sum() for code in codes]
-            axes.bar(places + shift, heights, 0.4, hatch=hatch, label=f"{ordinal} data set")
+            axes.bar(places + shift, heights, 0.4, hatch=hatch, label=name)
         names = [self.evidence.kinds.get(code, "something else")[:16] for code in codes]
         marked = [f"{name}\n(event)" if code in inside else name for code, name in
                   zip(codes, names, strict=True)]  # fmt: skip
