@@ -9,7 +9,7 @@ LAB := .venv/lab/bin/python
 # The Python path or home of the caller's other projects would break the environments.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP
 
-.PHONY: help lab lab-only test notebooks lint lock clean python-there setup-all setup-lab
+.PHONY: help lab lab-only test notebooks lint lock audit-table clean python-there setup-all setup-lab
 
 help:
 	@echo 'make lab        set up everything, then open JupyterLab on the first notebook'
@@ -19,6 +19,7 @@ help:
 	@echo 'make notebooks  execute the notebooks and save their outputs (some: NB="01 02")'
 	@echo 'make lint       check the style of code and notebooks'
 	@echo 'make lock       write requirements/lab.txt anew from pyproject.toml (newest: UPGRADE=1)'
+	@echo 'make audit-table  audit both corpora and write the table in docs/auditor.md'
 	@echo 'make clean      delete the environments and what the tools left behind'
 	@echo 'All of them take another Python with PYTHON=/path/to/python3.11.'
 
@@ -41,6 +42,9 @@ lint: setup-lab
 
 lock: python-there
 	@"$(PYTHON)" tools/lock.py $(if $(UPGRADE),--upgrade)
+
+audit-table: setup-lab
+	@$(LAB) tools/audit_table.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache

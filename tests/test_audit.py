@@ -1,6 +1,8 @@
 """The auditor convicts what breaks its promise, and nothing else."""
 
 import math
+import subprocess
+import sys
 import time
 
 import matplotlib.pyplot as plt
@@ -470,3 +472,26 @@ def test_a_seed_gives_the_same_audit():
 def test_samples_are_not_exceeded():
     for samples in (1_000, 1_777, 9_999):
         assert audit(laplace_count, ONES, 0.5, samples=samples, rng=0).samples <= samples
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+GREEDY = """
+import resource
+import numpy as np
+from privlab.audit import audit
+
+def vector(data, epsilon, rng):
+    return data + rng.laplace(0, 1 / epsilon, 64)
+
+assert not audit(vector, [(np.eye(64)[0], np.zeros(64))], 0.5, rng=0).violates
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "darwin", reason="counts in bytes there")
+def test_memory_stays_below_500_megabytes():
+    done = subprocess.run([sys.executable, "-c", GREEDY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 500

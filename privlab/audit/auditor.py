@@ -132,6 +132,7 @@ class _Finding:
     runs: tuple[int, int]
     values: np.ndarray
     first: np.ndarray
+    example: str
 
 
 class _Search:
@@ -214,7 +215,8 @@ class _Search:
                 )
             )
             values = event.score.values(columns)
-            findings.append(_Finding(event, pair, bound, counts, runs, values, first))
+            example = table.describe(int(np.argmax(hit)), event.names, self.encoder.kinds)
+            findings.append(_Finding(event, pair, bound, counts, runs, values, first, example))
         return findings
 
 
@@ -267,7 +269,7 @@ def _report(
         confidence=confidence,
         samples=search.used,
         seconds=seconds,
-        event=event.describe(kinds),
+        event=event.describe(kinds, finding.example),
         counts=finding.counts,
         runs=finding.runs,
         pair=finding.pair,

@@ -143,7 +143,13 @@ class Joint:
 
     parts: Sequence[Likelihood]
     weights: np.ndarray
-    name: str = "a weighted score of the whole output"
+    name: str = "a learnt score of the whole output"
+
+    @property
+    def heaviest(self) -> list[str]:
+        """The features that move the score most, the heaviest first."""
+        reach = [np.ptp(part.log_ratios) for part in self.parts] * np.abs(self.weights)
+        return [self.parts[position].name for position in np.argsort(-reach)]
 
     @classmethod
     def fit(cls, parts: Sequence[Likelihood], columns: Features, first: np.ndarray) -> Joint:
@@ -193,35 +199,42 @@ class Event:
         """The values that belong to the event."""
         return self.score.pieces(self.threshold, self.above)
 
-    def describe(self, kinds: dict[float, str]) -> str:
-        """Say in plain words which outputs are meant."""
+    def describe(self, kinds: dict[float, str], example: str) -> str:
+        """Say in plain words which outputs are meant; ``example`` is one of them."""
         name = self.score.name
         if name.endswith(KIND):
             listed = [kinds.get(low, "a rare kind") for low, high in self.pieces if low == high]
             return f"{_thing(name.removesuffix(KIND))} that is {_listing(listed)}"
         if name == WHOLE:
             number = len(self.pieces)
-            examples = "a learnt example" if number == 1 else f"one of {number} learnt examples"
-            return f"an output equal to {examples}"
-        return f"{_thing(name)} {_listing([_piece(piece) for piece in self.pieces])}"
+            return f"an output {'with' if number == 1 else f'like one of {number}, say'} {example}"
+        if isinstance(self.score, Joint):
+            name = f"{name} (above all {' and '.join(self.score.heaviest[:2])})"
+        return f"{_thing(name)} {_ranges(self.pieces)}"
 
 
 def _thing(name: str) -> str:
     return "an output" if name == "output" else name
 
 
-def _listing(parts: Sequence[str], most: int = 3) -> str:
-    if not parts:
-        return "of no known value"
-    more = len(parts) - most
-    shown = " or ".join(parts[:most])
-    return f"{shown} (or {more} more such ranges)" if more > 0 else shown
+def _listing(parts: Sequence[str], more: str = "one of {} more", most: int = 4) -> str:
+    """Join parts by commas and "or"; of many, only count the last."""
+    if len(parts) > most:
+        parts = [*parts[: most - 1], more.format(len(parts) - most + 1)]
+    return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _piece(piece: Piece) -> str:
+def _ranges(pieces: Sequence[Piece]) -> str:
+    """Say where values lie: single values first, then ranges."""
+    values = [low for low, high in pieces if low == high != MISSING]
+    parts = [f"of exactly {_listing([f'{value:.5g}' for value in values])}"] if values else []
+    parts += ["that is missing" for low, high in pieces if low == high == MISSING]
+    parts += [_range(piece) for piece in pieces if piece[0] != piece[1]]
+    return _listing(parts, "in {} more ranges") or "of no known value"
+
+
+def _range(piece: Piece) -> str:
     low, high = piece
-    if low == high:
-        return "that is missing" if low == MISSING else f"of exactly {low:.5g}"
     if np.isinf(high):
         return "that is no frequent value" if np.isinf(low) else f"of at least {low:.5g}"
     return f"below {high:.5g}" if np.isinf(low) else f"from {low:.5g} to {high:.5g}"
@@ -386,5 +399,9 @@ def _choose_events(best: dict[str, list[Event]]) -> list[Event]:
 
 def _worth(event: Event) -> float:
     score = event.score
+    if score.name.endswith(KIND):
+        return event.promise
     complexity = {Value: 0, Likelihood: 1, Joint: 3}[type(score)] + (score.name not in event.names)
-    return event.promise - SIMPLER * (0 if score.name.endswith(KIND) else complexity)
+    # Many ranges are hard to read.
+    complexity += min(len(event.pieces) // 3, 2)
+    return event.promise - SIMPLER * complexity

@@ -49,6 +49,17 @@ class Table:
         column = self.columns.get(name)
         return np.full(self.rows, _default(name)) if column is None else column
 
+    def describe(self, row: int, names: Sequence[str], kinds: dict[float, str]) -> str:
+        """Write an output as what its entries are: "output[0] = 1, output[1] = 2"."""
+        parts = []
+        for name in number_columns(names):
+            value, kind = self[name][row], self[name + KIND][row]
+            if value > MISSING:
+                parts.append(f"{name} = {value:.5g}")
+            elif kind:  # neither a number nor absent
+                parts.append(f"{name} is {kinds.get(kind, 'of a rare kind')}")
+        return ", ".join(parts[:8] + ["…"] * (len(parts) > 8)) or "no entries"
+
     @classmethod
     def join(cls, tables: Sequence[Table]) -> Table:
         """Put tables below each other."""
