@@ -100,6 +100,9 @@ LESSONS = (
         "differencing; an audit of every mechanism",
         "randomised response, Laplace, sensitivity",
         "Adult",
+        70,
+        ("diffprivlib",),
+        ready=True,
     ),
     Lesson(
         "04",
@@ -109,6 +112,9 @@ LESSONS = (
         "averaging repeated answers; the floating-point attack",
         "composition, (ε, δ), Gaussian, dp-accounting",
         "Adult",
+        75,
+        ("dp-accounting", "diffprivlib"),
+        ready=True,
     ),
     Lesson(
         "05",
@@ -127,6 +133,9 @@ LESSONS = (
         "a memorised canary",
         "per-sample gradients, clipping, noise",
         "Fashion-MNIST",
+        75,
+        ("torch", "opacus", "dp-accounting"),
+        ready=True,
     ),
     Lesson(
         "07",

@@ -24,7 +24,7 @@ END = "<!-- end of detection"
 
 sys.path.insert(0, str(ROOT / "tests"))
 from audit_corpus import CASES, Case  # noqa: E402
-from audit_corpus_second import CASES as SECOND  # noqa: E402
+from audit_corpus_second import SECOND  # noqa: E402
 
 CORPORA = {"First corpus": CASES, "Second corpus, by another hand": SECOND}
 

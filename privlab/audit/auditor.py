@@ -65,10 +65,12 @@ def audit(
     all hold, so does their maximum after any number of rounds, and it does not matter which rule
     stops the audit.
 
+    The calls must be independent. A mechanism that keeps its noise from call to call is judged by
+    what it does over many calls, even if a single one keeps the promise.
+
     No audit can show that a mechanism keeps its promise. Not found are violations on pairs that
     are not given, in events of a probability below about 1e-4, in entries beyond the 64th of a
-    long output, in running time, and in a generator that can be predicted. Noise kept between calls
-    is found only where later outputs show it.
+    long output, in running time, and in a generator that can be predicted.
 
     Sources: Ding et al., "Detecting Violations of Differential Privacy" (2018); Bichsel et al.,
     "DP-Sniper" (2021); Jagielski, Ullman and Oprea, "Auditing Differentially Private Machine

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from .bounds import NOTHING, epsilon_lower
-from .outputs import KIND, MISSING, WHOLE, Features, Table, features
+from .outputs import KIND, MISSING, WHOLE, Features, Table, features, number
 
 #: Where a feature without frequent values is cut into cells: fine in the tails.
 TAIL = np.array([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02])
@@ -204,6 +204,7 @@ class Event:
         name = self.score.name
         if name.endswith(KIND):
             listed = [kinds.get(low, "a rare kind") for low, high in self.pieces if low == high]
+            listed = listed or ["of a rare kind"]
             return f"{_thing(name.removesuffix(KIND))} that is {_listing(listed)}"
         if name == WHOLE:
             number = len(self.pieces)
@@ -227,7 +228,7 @@ def _listing(parts: Sequence[str], more: str = "one of {} more", most: int = 4) 
 def _ranges(pieces: Sequence[Piece]) -> str:
     """Say where values lie: single values first, then ranges."""
     values = [low for low, high in pieces if low == high != MISSING]
-    parts = [f"of exactly {_listing([f'{value:.5g}' for value in values])}"] if values else []
+    parts = [f"of exactly {_listing([number(value) for value in values])}"] if values else []
     parts += ["that is missing" for low, high in pieces if low == high == MISSING]
     parts += [_range(piece) for piece in pieces if piece[0] != piece[1]]
     return _listing(parts, "in {} more ranges") or "of no known value"
@@ -236,8 +237,8 @@ def _ranges(pieces: Sequence[Piece]) -> str:
 def _range(piece: Piece) -> str:
     low, high = piece
     if np.isinf(high):
-        return "that is no frequent value" if np.isinf(low) else f"of at least {low:.5g}"
-    return f"below {high:.5g}" if np.isinf(low) else f"from {low:.5g} to {high:.5g}"
+        return "that is no frequent value" if np.isinf(low) else f"of at least {number(low)}"
+    return f"below {number(high)}" if np.isinf(low) else f"from {number(low)} to {number(high)}"
 
 
 # ---- the search --------------------------------------------------------------------------------

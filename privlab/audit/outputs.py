@@ -10,10 +10,12 @@ the same for others.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, is_dataclass
+from itertools import combinations, pairwise
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -27,8 +29,12 @@ WHOLE = "the whole output"
 #: At most so many entries of outputs are looked at; those seen first.
 MOST_ENTRIES = 64
 
+#: Entries of outputs with this many at most are compared pair by pair, others with the next.
+FEW_ENTRIES = 6
+
 NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 SEQUENCES = (list, tuple, np.ndarray)
+NUMBER_IN_TEXT = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 @dataclass
@@ -55,7 +61,7 @@ class Table:
         for name in number_columns(names):
             value, kind = self[name][row], self[name + KIND][row]
             if value > MISSING:
-                parts.append(f"{name} = {value:.5g}")
+                parts.append(f"{name} = {number(value)}")
             elif kind:  # neither a number nor absent
                 parts.append(f"{name} is {kinds.get(kind, 'of a rare kind')}")
         return ", ".join(parts[:8] + ["…"] * (len(parts) > 8)) or "no entries"
@@ -85,6 +91,9 @@ class Encoder:
 
     def _encode(self, outputs: Sequence[Any], name: str) -> dict[str, np.ndarray]:
         types = set(map(type, outputs))
+        if not all(issubclass(each, (*NUMBERS, list, tuple, dict)) for each in types):
+            outputs = [_plain(output) for output in outputs]
+            types = set(map(type, outputs))
         if all(issubclass(each, NUMBERS) for each in types):
             return self._numbers(outputs, name)
         if all(issubclass(each, SEQUENCES) for each in types):
@@ -129,7 +138,11 @@ class Encoder:
             for key in output:
                 rows.setdefault(key, []).append(row)
         codes = [self._code(f"a dict with the keys {_keys(output)}") for output in outputs]
-        columns = {name + KIND: np.array(codes)}
+        orders = [self._code(", ".join(map(repr, output))) for output in outputs]
+        columns = {
+            name + KIND: np.array(codes),
+            f"the order of the keys of {name}{KIND}": np.array(orders),
+        }
         for key in sorted(rows, key=lambda key: (-len(rows[key]), repr(key))):  # frequent first
             entry = f"{name}[{key!r}]"
             if self._admit(entry):
@@ -164,6 +177,25 @@ class Encoder:
         if len(self.kinds) < 10_000:
             self.kinds.setdefault(code, kind[:80])
         return code
+
+
+def _plain(output: Any) -> Any:
+    """Turn an object into the numbers, lists and dicts that it shows to its reader."""
+    if isinstance(output, np.ndarray):
+        complex_ = output.dtype.kind == "c"
+        return np.concatenate([output.real.ravel(), output.imag.ravel()]) if complex_ else output
+    if isinstance(output, complex | np.complexfloating):
+        return [float(output.real), float(output.imag)]
+    if isinstance(output, Number) and not isinstance(output, NUMBERS):  # a fraction, a decimal
+        return float(output)
+    if isinstance(output, str):
+        numbers = [float(each) for each in NUMBER_IN_TEXT.findall(output)]
+        return {NUMBER_IN_TEXT.sub("#", output): numbers} if numbers else output
+    if hasattr(output, "to_dict") and hasattr(output, "index"):  # a series or a table of pandas
+        return output.to_dict()
+    if is_dataclass(output) and not isinstance(output, Raised | type):
+        return vars(output)
+    return output
 
 
 def _default(name: str) -> float:
@@ -230,6 +262,13 @@ def _keys(output: Any) -> str:
 Features = dict[str, np.ndarray]
 
 
+def number(value: float) -> str:
+    """Write a number as a reader expects it: whole ones in full, others with five digits."""
+    if abs(value) >= LARGEST:
+        return "infinity" if value > 0 else "-infinity"
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.5g}"
+
+
 def number_columns(names: Sequence[str]) -> list[str]:
     """Select the columns that hold entries, not kinds or lengths."""
     return [name for name in names if not name.endswith(KIND) and not name.startswith("the ")]
@@ -294,7 +333,8 @@ def _lowest_bit(values: np.ndarray) -> np.ndarray:
 
 def _comparisons(columns: Features, entries: Sequence[str]) -> Features:
     result = {}
-    for before, after in pairwise(entries):
+    few = len(entries) <= FEW_ENTRIES
+    for before, after in combinations(entries, 2) if few else pairwise(entries):
         there = (columns[before] > MISSING) & (columns[after] > MISSING)
         difference = np.round(columns[after] - columns[before], 5)
         result[f"{after} − {before}"] = np.where(there, difference, MISSING)

@@ -840,7 +840,10 @@ def release(table, epsilon, rng):
                 "noisy sum by a noisy number. The sum moves by the largest |hours| that your "
                 "clipping leaves."
             )
-        return "Is one of the three treated in another way when the table is small or empty?"
+        return (
+            "Do the three parts add up to ε, and is the noise of the sum as wide as the largest "
+            "|value| that your clipping leaves? Is a small or empty table treated in another way?"
+        )
 
     def test_error(self, answers: Answers, rng: np.random.Generator) -> str:
         """Weighted error on 1,000 people of Adult beside three given solutions."""
