@@ -208,6 +208,8 @@ def train_linear(
     Raises:
         ValueError: An argument is out of range.
     """
+    import torch
+
     if not 0 < sample_rate <= 1:
         raise ValueError(f"sample_rate must be above 0 and at most 1, not {sample_rate!r}")
     if not max_grad_norm > 0 or not noise_multiplier >= 0:
@@ -217,20 +219,19 @@ def train_linear(
         )
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be at least 0 and below 1, not {momentum!r}")
-    X = np.asarray(X, np.float32)
-    truth = np.eye(10, dtype=np.float32)[y]
-    norms = np.linalg.norm(X, axis=1)
-    weights = np.zeros((X.shape[1], 10), np.float32)
-    velocity = np.zeros_like(weights)
-    expected = sample_rate * len(X)
+    # PyTorch does the algebra: NumPy's threads get in each other's way at this size.
+    features = torch.from_numpy(np.asarray(X, np.float32))
+    truth = torch.eye(10)[torch.from_numpy(np.asarray(y, np.int64))]
+    norms = features.norm(dim=1, keepdim=True)
+    weights, velocity = torch.zeros(X.shape[1], 10), torch.zeros(X.shape[1], 10)
     for _ in range(steps):
-        chosen = rng.random(len(X)) < sample_rate
-        logits = X[chosen] @ weights
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        residuals = shares / shares.sum(axis=1, keepdims=True) - truth[chosen]
-        lengths = np.linalg.norm(residuals, axis=1) * norms[chosen]
-        residuals *= (max_grad_norm / np.maximum(lengths, max_grad_norm))[:, None]
+        chosen = torch.from_numpy(np.flatnonzero(rng.random(len(X)) < sample_rate))
+        batch = features[chosen]
+        residuals = (batch @ weights).softmax(dim=1) - truth[chosen]
+        lengths = residuals.norm(dim=1, keepdim=True) * norms[chosen]
+        residuals *= max_grad_norm / lengths.clamp(min=max_grad_norm)
         noise = noise_multiplier * max_grad_norm * rng.standard_normal(weights.shape)
-        velocity = momentum * velocity + (X[chosen].T @ residuals + noise) / expected
+        total = batch.T @ residuals + torch.from_numpy(noise.astype(np.float32))
+        velocity = momentum * velocity + total / (sample_rate * len(X))
         weights = weights - learning_rate * velocity
-    return weights
+    return weights.numpy()

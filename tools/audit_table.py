@@ -24,7 +24,7 @@ END = "<!-- end of detection"
 
 sys.path.insert(0, str(ROOT / "tests"))
 from audit_corpus import CASES, Case  # noqa: E402
-from audit_corpus_second import SECOND  # noqa: E402
+from audit_corpus_second import BLIND, SECOND  # noqa: E402
 
 CORPORA = {"First corpus": CASES, "Second corpus, by another hand": SECOND}
 
@@ -81,6 +81,15 @@ def section(title: str, cases: list[Case]) -> Iterator[str]:
     yield ""
 
 
+def blind_spots() -> list[str]:
+    """List the mechanisms that break their promise where the audit cannot see it."""
+    return [
+        "**Blind spots.** These break their promise, and the audit is not expected to notice.\n",
+        *(f"- `{case.name}`: {case.why}" for case in BLIND),
+        "",
+    ]
+
+
 def main() -> None:
     """Put a new table in the place of the old one."""
     lines = [
@@ -91,6 +100,7 @@ def main() -> None:
     ]
     for title, cases in CORPORA.items():
         lines += section(title, cases)
+    lines += blind_spots()
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
     PAGE.write_text(before + START + "\n".join(lines) + END + rest.partition(END)[2], "utf-8")
 
