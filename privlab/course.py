@@ -124,6 +124,9 @@ LESSONS = (
         "reconstruction from too many exact answers",
         "diffprivlib, BudgetAccountant",
         "Adult",
+        75,
+        ("diffprivlib", "dp-accounting", "scikit-learn"),
+        ready=True,
     ),
     Lesson(
         "06",
@@ -145,6 +148,9 @@ LESSONS = (
         "–",
         "PrivacyEngine, accountants, ghost clipping",
         "Fashion-MNIST",
+        75,
+        ("torch", "opacus", "dp-accounting"),
+        ready=True,
     ),
     Lesson(
         "08",
@@ -163,7 +169,10 @@ LESSONS = (
         "TF Privacy's own membership inference report",
         "DP-SGD in Keras, ε compared",
         "Fashion-MNIST",
+        75,
+        ("tensorflow-privacy", "tensorflow-empirical-privacy"),
         kernel="privlab-tf",
+        ready=True,
     ),
     Lesson(
         "10",

@@ -8,7 +8,7 @@ import pytest
 from privlab import course
 
 ROOT = Path(__file__).parent.parent
-TEXTS = ["README.md", "data/README.md"]
+TEXTS = ["README.md", "data/README.md", "docs/auditor.md"]
 
 
 def test_the_lesson_table_is_the_courses():

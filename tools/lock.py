@@ -5,6 +5,7 @@ newest. pip-tools does the work, in an environment that is thrown away.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,9 @@ def main() -> None:
             check=True,
         )
         new = LOCK.with_suffix(".new")
-        new.write_text(HEADER + draft.read_text())
+        # A build label ("+cpu") belongs to the place where this computer found the file.
+        pins = re.sub(r"^(\S+==[^\s+]+)\+\S+", r"\1", draft.read_text(), flags=re.MULTILINE)
+        new.write_text(HEADER + pins)
         os.replace(new, LOCK)
 
 

@@ -447,8 +447,8 @@ def noisy_count(values, threshold, epsilon, rng):
             f"Of {len(values)} ages {exact} exceed {_THRESHOLD:g}. At ε = {epsilon:g}, {CALLS:,} "
             f"answers are {exact + middle:.1f} on average."
         )
-        # Rounding down moves the mean by 0.5; 0.25 more are over five standard errors.
-        if abs(middle) > 0.75:
+        # Rounding down moves the mean by 0.5; chance moves it by five standard errors at most.
+        if abs(middle) > 0.55 + 5 * np.std(noise) / np.sqrt(CALLS):
             for value, why in (
                 (np.sum(values >= _THRESHOLD), "Those exactly at the threshold do not exceed it."),
                 (np.sum(values < _THRESHOLD), "That is how many are below the threshold."),
@@ -690,8 +690,8 @@ def noisy_histogram(values, bins, epsilon, rng):
                 raise Wrong(f"At ε = {epsilon:g} the count of {name!r} is the same in "
                             f"{len(added):,} calls, {how}. Draw fresh noise at each "
                             "call.")  # fmt: skip
-        # Rounding down moves a mean by 0.5; 0.5 more are over five standard errors.
-        if np.abs(middle).max() > 1:
+        # Rounding down moves a mean by 0.5; chance moves it by five standard errors at most.
+        if (np.abs(middle) > 0.55 + 5 * added[:, :-1].std(axis=0) / np.sqrt(len(added))).any():
             worst = int(np.abs(middle).argmax())
             raise Wrong(
                 f"{exact[worst]} values are {_BINS[worst]!r}; at ε = {epsilon:g} your histogram "
@@ -958,6 +958,8 @@ def noisy_mean(values, low, high, epsilon, rng):
 
     def test_private(self, answers: Answers, rng: np.random.Generator) -> str:
         """Audit the mean."""
+        # Among other pairs the one that shows most is missed now and then, by itself hardly.
+        self._audit(answers, _MEAN_PAIRS[1:2], rng)
         return self._audit(answers, _MEAN_PAIRS, rng)
 
     def test_useful(self, answers: Answers, rng: np.random.Generator) -> str:

@@ -1,4 +1,4 @@
-"""Exercises of lesson 09: an honest ε, microbatches, a training plan of one's own."""
+"""Exercises of lesson 09: microbatches, the ε that holds, a training plan of one's own."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data import load_fashion
-from ..exercise import Answers, Exercise, Kind, Mistake, Wrong, number
+from ..exercise import Answers, Exercise, Mistake, Wrong, number
 
 # ---- the grader's own accountant ---------------------------------------------------------------
 
@@ -86,260 +86,14 @@ def _clt_epsilon(run: Run) -> float:
     return float(brentq(excess, 0, mu * mu + 20 * mu)) if excess(0) > 0 else 0.0
 
 
-# ---- 9.1 ---------------------------------------------------------------------------------------
-
-_HONEST = """
-import math
-
-import dp_accounting
-from dp_accounting import pld
-
-def honest_epsilon(
-    n, batch_size, epochs, noise_multiplier, delta, sampling, microbatch_size
-):
-    sensitivity = 1 if microbatch_size == 1 else 2
-    event = dp_accounting.GaussianDpEvent(noise_multiplier / sensitivity)
-    times = epochs
-    if sampling == "poisson":
-        event = dp_accounting.PoissonSampledDpEvent(batch_size / n, event)
-        times = math.ceil(epochs * n / batch_size)
-    accountant = pld.PLDAccountant(value_discretization_interval=1e-3)
-    accountant.compose(dp_accounting.SelfComposedDpEvent(event, times))
-    return accountant.get_epsilon(delta)
-"""
-
-_CLT = """
-import math
-
-from scipy.optimize import brentq
-from scipy.stats import norm
-
-def honest_epsilon(
-    n, batch_size, epochs, noise_multiplier, delta, sampling, microbatch_size
-):
-    sigma = noise_multiplier / (1 if microbatch_size == 1 else 2)
-    steps = epochs * n / batch_size
-    mu = math.sqrt(epochs) / sigma
-    if sampling == "poisson":
-        mu = batch_size / n * math.sqrt(steps * math.expm1(1 / sigma**2))
-    def excess(e):
-        return norm.cdf(mu / 2 - e / mu) - math.exp(e) * norm.cdf(-mu / 2 - e / mu) - delta
-    return brentq(excess, 0, 100)
-"""
-
-
-def _changed(name: str, old: str, new: str, says: str, code: str = _HONEST) -> Mistake:
+def _changed(name: str, old: str, new: str, says: str, code: str) -> Mistake:
     """Make a mistake of a right answer by one change."""
     if old not in code:
         raise ValueError(f"the answer does not hold {old!r}")
     return Mistake(name, code.replace(old, new), says)
 
 
-class HonestEpsilon(Exercise):
-    """Say which ε holds for a training run."""
-
-    label = "9.1"
-    title = "The ε that holds"
-    points = 2
-    kinds = {"honest_epsilon": number}
-    hints = (
-        "Which of the statement's two lines holds depends on how the batches are drawn. And what "
-        "one image can change depends on whether its gradient is clipped by itself.",
-        "Poisson: epochs · n / batch_size steps, each a PoissonSampledDpEvent around a "
-        "GaussianDpEvent. Shuffled: one GaussianDpEvent an epoch. Microbatches of two or more "
-        "images: half the noise multiplier.",
-        "accountant = pld.PLDAccountant(); accountant.compose(SelfComposedDpEvent(event, times)); "
-        "return accountant.get_epsilon(delta). For shuffled batches, event is the GaussianDpEvent "
-        "and times is epochs.",
-    )
-    reference = _HONEST
-    mistakes = (
-        _changed(
-            "Poisson accounting for shuffled batches",
-            'if sampling == "poisson":',
-            "if True:",
-            "assumes Poisson sampling",
-        ),
-        _changed(
-            "no amplification for Poisson batches",
-            'if sampling == "poisson":',
-            "if False:",
-            "is true, but needlessly large",
-        ),
-        _changed(
-            "every step at full price",
-            "event = dp_accounting.PoissonSampledDpEvent(batch_size / n, event)",
-            "pass",
-            "as if each image took part in every step",
-        ),
-        _changed(
-            "microbatches ignored",
-            "1 if microbatch_size == 1 else 2",
-            "1",
-            "by twice the clip",
-        ),
-        _changed(
-            "the default of the statement",
-            "1 if microbatch_size == 1 else 2",
-            "2",
-            "halve the noise multiplier, though",
-        ),
-        _changed(
-            "the noise divided by the size of a microbatch",
-            "1 if microbatch_size == 1 else 2",
-            "microbatch_size",
-            "by the size of the microbatch",
-        ),
-        _changed(
-            "one epoch only",
-            "times = math.ceil(epochs * n / batch_size)",
-            "times = math.ceil(n / batch_size)",
-            "That is one epoch",
-        ),
-        _changed(
-            "epochs taken for steps",
-            "times = math.ceil(epochs * n / batch_size)",
-            "times = epochs",
-            "as many steps as there are epochs",
-        ),
-        _changed("a δ of one's own", "get_epsilon(delta)", "get_epsilon(1e-5)", "another δ"),
-        Mistake("an approximation that is no bound", _CLT, "central limit"),
-    )
-    #: RDP, the loosest accountant in use, stays below this on the runs of the tests.
-    most = 1.2
-
-    def _compare(self, answers: Answers, run: Run) -> float:
-        """Check one run; return the answer."""
-        got = answers.honest_epsilon(*run.arguments)
-        truth = _epsilon(run)
-        # PRV accountants stray by 0.01; a grid that rounds losses down would stray more.
-        if 0.99 * truth - 0.005 <= got <= self.most * truth:
-            return got
-        told = (
-            f"{run.n:,} images, {run.batch_size} a batch, {run.epochs} epochs, noise multiplier "
-            f"{run.noise_multiplier:g}, δ = {run.delta:g}, {run.sampling}, microbatches of "
-            f"{run.microbatch_size}: you say ε = {got:.3f}"
-        )
-        if got < truth:
-            verdict = f"The promise does not hold: it takes {truth:.3f}."
-        else:
-            verdict = f"It holds, but {truth:.3f} is enough."
-        raise Wrong(f"{told}. {verdict} {self._why(got, run)}".strip())
-
-    @staticmethod
-    def _why(got: float, run: Run) -> str:
-        """Name the mistake that leads to a wrong answer."""
-        n, batch = run.n, run.batch_size
-        shuffled = run.sampling == "shuffled"
-        single = run.microbatch_size == 1
-        price = replace(run, sampling="shuffled", epochs=round(run.epochs * n / batch))
-        other = replace(run, sampling="poisson" if shuffled else "shuffled")
-        narrow = replace(run, noise_multiplier=run.noise_multiplier * 2 / run.microbatch_size)
-        candidates: tuple[tuple[bool, Run, str], ...] = (
-            (
-                shuffled,
-                other,
-                "Your number assumes Poisson sampling. In shuffled batches each image takes part "
-                "once in every epoch, which is one Gaussian mechanism an epoch.",
-            ),
-            (
-                not shuffled,
-                other,
-                "That is the statement's first line: it is true, but needlessly large. With "
-                "Poisson sampling an attacker does not know who took part in a step.",
-            ),
-            (
-                not shuffled,
-                price,
-                "You count as if each image took part in every step; it does with probability "
-                f"{batch / n:g}.",
-            ),
-            (
-                not single,
-                replace(run, microbatch_size=1),
-                "Gradients were averaged before they were clipped. One image can then turn the "
-                "mean of its microbatch around and move the sum by twice the clip.",
-            ),
-            (
-                single,
-                replace(run, microbatch_size=2),
-                "You halve the noise multiplier, though each gradient is clipped by itself here. "
-                "(The statement does so unless it is told used_microbatching=False.)",
-            ),
-            (
-                not single,
-                narrow,
-                "You divide the noise by the size of the microbatch; one image moves the sum by "
-                "twice the clip at most, however large the microbatch.",
-            ),
-            (not shuffled, replace(run, epochs=1), f"That is one epoch; there are {run.epochs}."),
-            (
-                not shuffled,
-                replace(run, epochs=run.epochs * batch / n),
-                "You count as many steps as there are epochs; an epoch has n / batch_size steps.",
-            ),
-            *(
-                (True, replace(run, delta=delta), f"That would be right for another δ: {delta:g}.")
-                for delta in (1e-5, 1e-6, 1e-4, 1 / n)
-                if delta != run.delta
-            ),
-        )
-        for possible, mistaken, why in candidates:
-            if possible and _fits(got, mistaken):
-                return why
-        if not shuffled and abs(got / max(_clt_epsilon(run), 1e-9) - 1) < 0.01:
-            return (
-                "That is what the central limit theorem (the GDP accountant) gives, an "
-                "approximation that may lie below the truth. Use PLD or RDP."
-            )
-        return (
-            "What is one step, how often does it happen, and is the image in it for sure or by "
-            "chance?"
-        )
-
-    def test_poisson(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Poisson samples, each gradient clipped by itself."""
-        for run in (
-            Run(10_000, 500, 15, round(rng.uniform(1.3, 1.6), 2), 1e-5, "poisson"),
-            Run(1_500, 75, 20, round(rng.uniform(0.85, 0.95), 2), 1e-4, "poisson"),
-        ):
-            got = self._compare(answers, run)
-        return f"Poisson sampling: ε = {got:.2f} with δ = {run.delta:g} holds."
-
-    def test_shuffled(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Shuffled batches, as fit makes them."""
-        run = Run(10_000, 500, 15, round(rng.uniform(1.3, 1.6), 2), 1e-5, "shuffled")
-        got = self._compare(answers, run)
-        poisson = _epsilon(replace(run, sampling="poisson"))
-        return f"Shuffled: ε = {got:.2f}; the Poisson line would have said {poisson:.2f}."
-
-    def test_microbatches(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Gradients averaged before they are clipped."""
-        for sampling in ("poisson", "shuffled"):
-            sigma = round(rng.uniform(2.6, 3.2), 2)
-            got = self._compare(answers, Run(20_000, 400, 10, sigma, 1e-6, sampling, 8))
-        return f"Microbatches of 8: ε = {got:.2f} takes the doubled sensitivity into account."
-
-    def hidden_runs(self, answers: Answers, rng: np.random.Generator) -> None:
-        """More of each."""
-        for sampling in ("poisson", "shuffled"):
-            for size in (1, 2, 5):
-                sigma = round(rng.uniform(1.8, 2.4), 2)
-                self._compare(answers, Run(6_000, 300, 12, sigma, 1e-5, sampling, size))
-        self._compare(answers, Run(1_000, 1_000, 3, 4.0, 1e-5, "shuffled"))
-
-
-def _fits(got: float, mistaken: Run) -> bool:
-    """Whether a number is the ε of a run, by one accountant or another."""
-    if mistaken.noise_multiplier < 0.15:  # ε in the hundreds: not worth an accountant's minutes
-        return False
-    # Only numbers: fewer steps than one are none.
-    if mistaken.sampling == "poisson" and mistaken.epochs * mistaken.n < mistaken.batch_size:
-        return False
-    return any(abs(got / _epsilon(mistaken, name) - 1) < 0.01 for name in ("pld", "rdp"))
-
-
-# ---- 9.2 ---------------------------------------------------------------------------------------
+# ---- 9.1 ---------------------------------------------------------------------------------------
 
 
 def _vector(value: Any, what: str) -> np.ndarray:
@@ -388,7 +142,7 @@ _CHANGE = "return max_grad_norm if num_microbatches == batch_size else 2 * max_g
 class Microbatches(Exercise):
     """Clip the means of microbatches, and say what one image can still change."""
 
-    label = "9.2"
+    label = "9.1"
     title = "What a microbatch bounds"
     points = 2
     kinds = {"clipped_sum": _vector, "largest_change": number}
@@ -520,16 +274,22 @@ class Microbatches(Exercise):
         raise Wrong(told)
 
     @staticmethod
-    def _gradients(rng: np.random.Generator, rows: int) -> np.ndarray:
-        """Make gradients of very different lengths that mostly point the same way."""
-        lengths = np.exp(rng.normal(0, 1.5, (rows, 1)))
-        return (rng.normal(size=(rows, 3)) * 0.7 + [1.0, 0.5, 0.0]) * lengths
+    def _gradients(rng: np.random.Generator, rows: int, bound: float) -> np.ndarray:
+        """Make gradients that are first tiny, then below the clip, then beyond it.
+
+        They point roughly one way. So one microbatch has a mean far below the clip, one a mean
+        below it and a sum beyond it, and one a mean beyond it: the typical mistakes all differ.
+        """
+        directions = rng.normal(size=(rows, 3)) * 0.3 + [1.0, 0.5, 0.0]
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        scales = np.repeat([0.02, 0.7, 3.0], math.ceil(rows / 3))[:rows]
+        return directions * (bound * scales * rng.uniform(0.8, 1.2, rows))[:, None]
 
     def test_sum(self, answers: Answers, rng: np.random.Generator) -> None:
         """Gradients of all lengths, in microbatches of every size."""
         for k in (3, 6, 12, 1):
-            self._compare(answers, self._gradients(rng, 12), k, 1.0)
-        self._compare(answers, self._gradients(rng, 20), 5, 0.3)
+            self._compare(answers, self._gradients(rng, 12, 1.0), k, 1.0)
+        self._compare(answers, self._gradients(rng, 20, 0.3), 5, 0.3)
         self._compare(answers, np.zeros((4, 2)), 2, 1.0)
 
     def test_change(self, answers: Answers, rng: np.random.Generator) -> str:
@@ -548,7 +308,7 @@ class Microbatches(Exercise):
         """More sizes, and gradients as before."""
         for batch, k in ((1, 1), (2, 1), (64, 64), (64, 32)):
             bound = round(rng.uniform(0.1, 4.0), 2)
-            self._compare(answers, self._gradients(rng, batch), k, bound)
+            self._compare(answers, self._gradients(rng, batch, bound), k, bound)
             promised = answers.largest_change(batch, k, bound)
             self._judge(promised, self._attack(answers, batch, k, bound), batch, k, bound)
 
@@ -592,12 +352,268 @@ def _short(vector: np.ndarray) -> str:
     return "[" + ", ".join(f"{value:.3g}" for value in vector[:4]) + "]"
 
 
+# ---- 9.2 ---------------------------------------------------------------------------------------
+
+_HONEST = """
+import math
+
+import dp_accounting
+from dp_accounting import pld
+
+def honest_epsilon(
+    n, batch_size, epochs, noise_multiplier, delta, sampling, microbatch_size
+):
+    sensitivity = 1 if microbatch_size == 1 else 2
+    event = dp_accounting.GaussianDpEvent(noise_multiplier / sensitivity)
+    times = epochs
+    if sampling == "poisson":
+        event = dp_accounting.PoissonSampledDpEvent(batch_size / n, event)
+        times = math.ceil(epochs * n / batch_size)
+    accountant = pld.PLDAccountant(value_discretization_interval=1e-3)
+    accountant.compose(dp_accounting.SelfComposedDpEvent(event, times))
+    return accountant.get_epsilon(delta)
+"""
+
+_CLT = """
+import math
+
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+def honest_epsilon(
+    n, batch_size, epochs, noise_multiplier, delta, sampling, microbatch_size
+):
+    sigma = noise_multiplier / (1 if microbatch_size == 1 else 2)
+    steps = epochs * n / batch_size
+    mu = math.sqrt(epochs) / sigma
+    if sampling == "poisson":
+        mu = batch_size / n * math.sqrt(steps * math.expm1(1 / sigma**2))
+    def excess(e):
+        return norm.cdf(mu / 2 - e / mu) - math.exp(e) * norm.cdf(-mu / 2 - e / mu) - delta
+    return brentq(excess, 0, 100)
+"""
+
+
+class HonestEpsilon(Exercise):
+    """Say which ε holds for a training run."""
+
+    label = "9.2"
+    title = "The ε that holds"
+    points = 2
+    kinds = {"honest_epsilon": number}
+    hints = (
+        "Which of the statement's two lines holds depends on how the batches are drawn. And what "
+        "one image can change depends on whether its gradient is clipped by itself.",
+        "Poisson: epochs · n / batch_size steps, each a PoissonSampledDpEvent around a "
+        "GaussianDpEvent. Shuffled: one GaussianDpEvent an epoch. Microbatches of two or more "
+        "images: half the noise multiplier.",
+        "accountant = pld.PLDAccountant(); accountant.compose(SelfComposedDpEvent(event, times)); "
+        "return accountant.get_epsilon(delta). For shuffled batches, event is the GaussianDpEvent "
+        "and times is epochs.",
+    )
+    reference = _HONEST
+    mistakes = (
+        _changed(
+            "Poisson accounting for shuffled batches",
+            'if sampling == "poisson":',
+            "if True:",
+            "assumes Poisson sampling",
+            _HONEST,
+        ),
+        _changed(
+            "no amplification for Poisson batches",
+            'if sampling == "poisson":',
+            "if False:",
+            "is true, but needlessly large",
+            _HONEST,
+        ),
+        _changed(
+            "every step at full price",
+            "event = dp_accounting.PoissonSampledDpEvent(batch_size / n, event)",
+            "pass",
+            "as if each image took part in every step",
+            _HONEST,
+        ),
+        _changed(
+            "microbatches ignored",
+            "1 if microbatch_size == 1 else 2",
+            "1",
+            "by twice the clip",
+            _HONEST,
+        ),
+        _changed(
+            "the default of the statement",
+            "1 if microbatch_size == 1 else 2",
+            "2",
+            "halve the noise multiplier, though",
+            _HONEST,
+        ),
+        _changed(
+            "the noise divided by the size of a microbatch",
+            "1 if microbatch_size == 1 else 2",
+            "microbatch_size",
+            "however large the microbatch",
+            _HONEST,
+        ),
+        _changed(
+            "one epoch only",
+            "times = math.ceil(epochs * n / batch_size)",
+            "times = math.ceil(n / batch_size)",
+            "That is one epoch",
+            _HONEST,
+        ),
+        _changed(
+            "epochs taken for steps",
+            "times = math.ceil(epochs * n / batch_size)",
+            "times = epochs",
+            "as many steps as there are epochs",
+            _HONEST,
+        ),
+        _changed(
+            "a δ of one's own", "get_epsilon(delta)", "get_epsilon(1e-5)", "another δ", _HONEST
+        ),
+        Mistake("an approximation that is no bound", _CLT, "central limit"),
+    )
+    #: RDP, the loosest accountant in use, stays below this on the runs of the tests.
+    most = 1.2
+
+    def _compare(self, answers: Answers, run: Run) -> float:
+        """Check one run; return the answer."""
+        got = answers.honest_epsilon(*run.arguments)
+        truth = _epsilon(run)
+        # PRV accountants stray by 0.01; a grid that rounds losses down would stray more.
+        if 0.99 * truth - 0.005 <= got <= self.most * truth:
+            return got
+        told = (
+            f"{run.n:,} images, {run.batch_size} a batch, {run.epochs} epochs, noise multiplier "
+            f"{run.noise_multiplier:g}, δ = {run.delta:g}, {run.sampling}, microbatches of "
+            f"{run.microbatch_size}: you say ε = {got:.3f}"
+        )
+        if got < truth:
+            verdict = f"The promise does not hold: it takes {truth:.3f}."
+        else:
+            verdict = f"It holds, but {truth:.3f} is enough."
+        raise Wrong(f"{told}. {verdict} {self._why(got, run)}".strip())
+
+    @staticmethod
+    def _why(got: float, run: Run) -> str:
+        """Name the mistake that leads to a wrong answer."""
+        n, batch = run.n, run.batch_size
+        shuffled = run.sampling == "shuffled"
+        single = run.microbatch_size == 1
+        price = replace(run, sampling="shuffled", epochs=round(run.epochs * n / batch))
+        other = replace(run, sampling="poisson" if shuffled else "shuffled")
+        narrow = replace(run, noise_multiplier=run.noise_multiplier * 2 / run.microbatch_size)
+        candidates: tuple[tuple[bool, Run, str], ...] = (
+            (
+                shuffled,
+                other,
+                "Your number assumes Poisson sampling. In shuffled batches each image takes part "
+                "once in every epoch, which is one Gaussian mechanism an epoch.",
+            ),
+            (
+                not shuffled,
+                other,
+                "That is the statement's first line: it is true, but needlessly large. With "
+                "Poisson sampling an attacker does not know who took part in a step.",
+            ),
+            (
+                not shuffled,
+                price,
+                "You count as if each image took part in every step; it does with probability "
+                f"{batch / n:g}.",
+            ),
+            (
+                not single,
+                replace(run, microbatch_size=1),
+                "Gradients were averaged before they were clipped. One image can then turn the "
+                "mean of its microbatch around and move the sum by twice the clip.",
+            ),
+            (
+                single,
+                replace(run, microbatch_size=2),
+                "You halve the noise multiplier, though each gradient is clipped by itself here. "
+                "(The statement does so unless it is told used_microbatching=False.)",
+            ),
+            (
+                not single,
+                narrow,
+                "You divide the noise by the size of the microbatch; one image moves the sum by "
+                "two clips at most, however large the microbatch.",
+            ),
+            (not shuffled, replace(run, epochs=1), f"That is one epoch; there are {run.epochs}."),
+            (
+                not shuffled,
+                replace(run, epochs=run.epochs * batch / n),
+                "You count as many steps as there are epochs; an epoch has n / batch_size steps.",
+            ),
+            *(
+                (True, replace(run, delta=delta), f"That would be right for another δ: {delta:g}.")
+                for delta in (1e-5, 1e-6, 1e-4, 1 / n)
+                if delta != run.delta
+            ),
+        )
+        for possible, mistaken, why in candidates:
+            if possible and _fits(got, mistaken):
+                return why
+        if not shuffled and abs(got / max(_clt_epsilon(run), 1e-9) - 1) < 0.01:
+            return (
+                "That is what the central limit theorem (the GDP accountant) gives, an "
+                "approximation that may lie below the truth. Use PLD or RDP."
+            )
+        return (
+            "What is one step, how often does it happen, and is the image in it for sure or by "
+            "chance?"
+        )
+
+    def test_poisson(self, answers: Answers, rng: np.random.Generator) -> str:
+        """Poisson samples, each gradient clipped by itself."""
+        for run in (
+            Run(10_000, 500, 15, round(rng.uniform(1.3, 1.6), 2), 1e-5, "poisson"),
+            Run(1_500, 75, 20, round(rng.uniform(0.85, 0.95), 2), 1e-4, "poisson"),
+        ):
+            got = self._compare(answers, run)
+        return f"Poisson sampling: ε = {got:.2f} with δ = {run.delta:g} holds."
+
+    def test_shuffled(self, answers: Answers, rng: np.random.Generator) -> str:
+        """Shuffled batches, as fit makes them."""
+        run = Run(10_000, 500, 15, round(rng.uniform(1.3, 1.6), 2), 1e-5, "shuffled")
+        got = self._compare(answers, run)
+        poisson = _epsilon(replace(run, sampling="poisson"))
+        return f"Shuffled: ε = {got:.2f}; the Poisson line would have said {poisson:.2f}."
+
+    def test_microbatches(self, answers: Answers, rng: np.random.Generator) -> str:
+        """Gradients averaged before they are clipped."""
+        for sampling in ("poisson", "shuffled"):
+            sigma = round(rng.uniform(2.6, 3.2), 2)
+            got = self._compare(answers, Run(20_000, 400, 10, sigma, 1e-6, sampling, 8))
+        return f"Microbatches of 8: ε = {got:.2f} takes the doubled sensitivity into account."
+
+    def hidden_runs(self, answers: Answers, rng: np.random.Generator) -> None:
+        """More of each."""
+        for sampling in ("poisson", "shuffled"):
+            for size in (1, 2, 5):
+                sigma = round(rng.uniform(1.8, 2.4), 2)
+                self._compare(answers, Run(6_000, 300, 12, sigma, 1e-5, sampling, size))
+        self._compare(answers, Run(1_000, 1_000, 3, 4.0, 1e-5, "shuffled"))
+
+
+def _fits(got: float, mistaken: Run) -> bool:
+    """Whether a number is the ε of a run, by one accountant or another."""
+    if mistaken.noise_multiplier < 0.15:  # ε in the hundreds: not worth an accountant's minutes
+        return False
+    # Only numbers: fewer steps than one are none.
+    if mistaken.sampling == "poisson" and mistaken.epochs * mistaken.n < mistaken.batch_size:
+        return False
+    return any(abs(got / _epsilon(mistaken, name) - 1) < 0.01 for name in ("pld", "rdp"))
+
+
 # ---- 9.3 ---------------------------------------------------------------------------------------
 
 #: What every plan is trained with, and the promise it must keep (add or remove one image).
 _N, _EPSILON, _DELTA = 10_000, 3.0, 1e-5
-#: The test accuracy asked for. The reference reaches 82.4 % with a standard deviation of 0.3
-#: points, and the mean of two runs is graded: it fails less than once in a million times.
+#: The test accuracy asked for. The reference reaches 82.3 % with a standard deviation of 0.45 points
+#: (200 runs), and the mean of two runs is graded: it fails less than once in a million times.
 _ENOUGH = 0.80
 _RANGES = {
     "batch_size": (20, 10_000),
@@ -731,7 +747,7 @@ class OwnPlan(Exercise):
     points = 3
     kinds = {"plan": _plan}
     hints = (
-        "First the promise: honest_epsilon of exercise 9.1 says what a plan costs. Which way of "
+        "First the promise: honest_epsilon of exercise 9.2 says what a plan costs. Which way of "
         "sampling lets you do with less noise?",
         "Then the learning: the noise of a step is the same for any batch size, so larger "
         "batches outvote it. A few hundred steps, and a learning rate between 1 and 4.",
@@ -748,8 +764,8 @@ class OwnPlan(Exercise):
             _PLAN,
         ),
         _changed("a timid plan", "1.47", "30", "is left of the budget", _PLAN),
-        _changed("a single step", '500,\n    "epochs": 15', '10000,\n    "epochs": 1', "only 1 step",
-                 _PLAN.replace("1.47", "1.8")),
+        _changed("a single step", '500,\n    "epochs": 15', '10000,\n    "epochs": 1',
+                 "only 1 step", _PLAN.replace("1.47", "1.8")),
         _changed("small steps", '"learning_rate": 2', '"learning_rate": 0.05',
                  "learning rate is too small", _PLAN),
         _changed("wild steps", '"learning_rate": 2', '"learning_rate": 40',
@@ -827,7 +843,7 @@ def _noise(epsilon_of: Callable[[float], float]) -> float:
     return high
 
 
-q1 = HonestEpsilon()
-q2 = Microbatches()
+q1 = Microbatches()
+q2 = HonestEpsilon()
 q3 = OwnPlan()
 EXERCISES = (q1, q2, q3)
