@@ -612,9 +612,9 @@ def _fits(got: float, mistaken: Run) -> bool:
 
 #: What every plan is trained with, and the promise it must keep (add or remove one image).
 _N, _EPSILON, _DELTA = 10_000, 3.0, 1e-5
-#: The test accuracy asked for. The reference reaches 82.3 % with a standard deviation of 0.45 points
-#: (200 runs), and the mean of two runs is graded: it fails less than once in a million times.
-_ENOUGH = 0.80
+#: The test accuracy asked for. The reference reaches 80.9 % with a standard deviation of half a
+#: point, and the mean of two runs is graded: it fails less than once in a million times.
+_ENOUGH = 0.79
 _RANGES = {
     "batch_size": (20, 10_000),
     "epochs": (1, 40),
@@ -679,11 +679,12 @@ def _plan(value: Any, what: str) -> Plan:
 
 @cache
 def _images() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return Fashion-MNIST as rows of 785 numbers, the last one for the bias, and the classes."""
+    """Return images shrunk to 14 × 14, as rows of 197 numbers (one is the bias), and classes."""
     fashion = load_fashion()
 
     def rows(images: np.ndarray) -> np.ndarray:
-        flat = images.reshape(len(images), -1) / 127.5 - 1
+        shrunk = images.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))
+        flat = shrunk.reshape(len(images), -1) / 127.5 - 1
         return np.hstack([flat, np.ones((len(flat), 1))]).astype("float32")
 
     return rows(fashion.X_train), fashion.y_train.astype(int), rows(fashion.X_test), fashion.y_test
@@ -711,16 +712,24 @@ def _train(plan: Plan, rng: np.random.Generator) -> float:
     weights = np.zeros((X.shape[1], 10), dtype="float32")
     lengths, classes = np.linalg.norm(X, axis=1), np.eye(10, dtype="float32")[y]
     for batch in _batches(plan, rng):
-        logits = X[batch] @ weights
-        logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
-        errors = np.exp(logits)
-        errors = errors / errors.sum(axis=1, keepdims=True) - classes[batch]
-        norms = np.linalg.norm(errors, axis=1) * lengths[batch]
-        errors *= np.minimum(1, 1 / np.maximum(norms, 1e-12))[:, None]
-        noise = rng.normal(0, plan.noise_multiplier, weights.shape)
-        update = (X[batch].T @ errors + noise) / plan.batch_size
-        weights -= (plan.learning_rate * update).astype("float32")
+        total = rng.normal(0, plan.noise_multiplier, weights.shape)
+        for rows in _pieces(batch):
+            logits = X[rows] @ weights
+            errors = np.exp(logits - logits.max(axis=1, keepdims=True))
+            errors = errors / errors.sum(axis=1, keepdims=True) - classes[rows]
+            norms = np.linalg.norm(errors, axis=1) * lengths[rows]
+            errors *= np.minimum(1, 1 / np.maximum(norms, 1e-12))[:, None]
+            total += X[rows].T @ errors
+        weights -= (plan.learning_rate / plan.batch_size * total).astype("float32")
     return float(((X_test @ weights).argmax(axis=1) == y_test).mean())
+
+
+def _pieces(batch: np.ndarray) -> list[np.ndarray]:
+    """Cut a batch into pieces so small that NumPy multiplies each in one thread.
+
+    More threads are no faster here, and on a busy machine they wait for each other.
+    """
+    return np.split(batch, range(100, len(batch), 100)) if len(batch) else []
 
 
 def _accuracy(plan: Plan, rng: np.random.Generator) -> float:
@@ -734,7 +743,7 @@ plan = {
     "batch_size": 500,
     "epochs": 15,
     "noise_multiplier": 1.47,
-    "learning_rate": 2,
+    "learning_rate": 4,
 }
 """
 
@@ -750,7 +759,7 @@ class OwnPlan(Exercise):
         "First the promise: honest_epsilon of exercise 9.2 says what a plan costs. Which way of "
         "sampling lets you do with less noise?",
         "Then the learning: the noise of a step is the same for any batch size, so larger "
-        "batches outvote it. A few hundred steps, and a learning rate between 1 and 4.",
+        "batches outvote it. A few hundred steps, and a learning rate between 2 and 6.",
         "Poisson, batches of 500, 15 epochs: then ε = 3 takes a noise multiplier of about 1.47.",
     )
     reference = _PLAN
@@ -766,9 +775,9 @@ class OwnPlan(Exercise):
         _changed("a timid plan", "1.47", "30", "is left of the budget", _PLAN),
         _changed("a single step", '500,\n    "epochs": 15', '10000,\n    "epochs": 1',
                  "only 1 step", _PLAN.replace("1.47", "1.8")),
-        _changed("small steps", '"learning_rate": 2', '"learning_rate": 0.05',
+        _changed("small steps", '"learning_rate": 4', '"learning_rate": 0.05',
                  "learning rate is too small", _PLAN),
-        _changed("wild steps", '"learning_rate": 2', '"learning_rate": 40',
+        _changed("wild steps", '"learning_rate": 4', '"learning_rate": 80',
                  "learning rate is too large", _PLAN),
         _changed(
             "shuffled, paid for honestly",
@@ -792,7 +801,7 @@ class OwnPlan(Exercise):
             raise Wrong(self._too_little(plan, epsilon, accuracy, rng))
         return (
             f"ε = {epsilon:.2f} holds at δ = {_DELTA:g}, and the model reaches {accuracy:.1%} on "
-            f"the test images. (Without noise about 83 %; shuffled plans of the same ε about 77 %.)"
+            f"the test images. (Without noise about 81 %; shuffled plans of the same ε 75 to 78 %.)"
         )
 
     @staticmethod
@@ -811,7 +820,7 @@ class OwnPlan(Exercise):
     def _too_little(plan: Plan, epsilon: float, accuracy: float, rng: np.random.Generator) -> str:
         told = (
             f"ε = {epsilon:.2f} holds, but the model reaches only {accuracy:.1%} on the test "
-            f"images; {_ENOUGH:.0%} is asked for."
+            f"images; {_ENOUGH:.1%} is asked for."
         )
         if plan.sampling == "shuffled":
             noise = _noise(lambda sigma: _epsilon(replace(plan.run, sampling="poisson",
@@ -825,7 +834,7 @@ class OwnPlan(Exercise):
         if plan.steps < 40:
             steps = "only 1 step" if plan.steps == 1 else f"only {plan.steps} steps"
             return f"{told} Your plan has {steps}. Smaller batches, or more epochs (and more noise)"
-        for rate, word in ((4, "small"), (2, "large"), (1, "large"), (0.5, "large")):
+        for rate, word in ((4, "small"), (4, "large"), (2, "large")):
             wrong_way = (
                 rate <= plan.learning_rate if word == "small" else rate >= plan.learning_rate
             )
