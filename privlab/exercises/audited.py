@@ -92,8 +92,7 @@ def audit_answer(
         report = audit(mechanism, pairs, epsilon, rng=rng, **options)
         if report.violates:
             raise Wrong(" ".join(["The audit:", report.sentences[0], explain(report)]).strip())
-        proved.append(f"at ε = {epsilon:g} it proved ε ≥ {report.epsilon_lower:.2f}")
-    return (
-        f"The audit found no violation in {samples:,} runs each on {len(pairs)} pairs: "
-        f"{', '.join(proved)}."
-    )
+        bound = f"ε ≥ {report.epsilon_lower:.2f}" if report.epsilon_lower >= 0.01 else "nothing"
+        proved.append(f"at ε = {epsilon:g} it proved {bound}")
+    where = f"{len(pairs)} pairs" if len(pairs) > 1 else "one pair"
+    return f"The audit found no violation in {samples:,} runs each on {where}: {', '.join(proved)}."

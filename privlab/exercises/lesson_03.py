@@ -576,6 +576,23 @@ class _LearnersHistogram(LearnersMechanism):
                 for each, choice in zip(outputs, choices, strict=True)]  # fmt: skip
 
 
+class _OrderOfBins(LearnersMechanism):
+    """The order in which a learner's histogram names the bins: it is an output, too."""
+
+    def many(
+        self, pair: tuple[Any, Any], choices: list[int], epsilon: float, rng: np.random.Generator
+    ) -> list[Any]:
+        outputs = super().many(pair, choices, epsilon, rng)
+        return [", ".join(map(str, _names(each))) for each in outputs]
+
+
+def _names(output: Any) -> list:
+    """Return the names of the bins in the order given; of a list, none."""
+    if isinstance(output, pd.Series):
+        return output.index.tolist()
+    return list(output) if isinstance(output, dict) else []
+
+
 def _joins(name: str, others: Sequence[str], ann: str) -> Neighbours:
     pair = ([*others, ann], list(others))
     return Neighbours(*pair, (f"with Ann ({name})", "without her"))
@@ -621,6 +638,12 @@ def noisy_histogram(values, bins, epsilon, rng):
             says,
         )
         for name, body, says in (
+            (
+                "the most frequent bin first",
+                "    order = sorted(bins, key=lambda name: -values.count(name))\n"
+                "    return {b: values.count(b) + rng.laplace(0, 1 / epsilon) for b in order}",
+                "The order of your bins",
+            ),
             (
                 "only the bins that occur",
                 "    return {b: values.count(b) + rng.laplace(0, 1 / epsilon)"
@@ -737,6 +760,19 @@ def noisy_histogram(values, bins, epsilon, rng):
         errors = ", ".join(f"{size:.2f} at ε = {epsilon:g}" for epsilon, size in sizes.items())
         return f"{told} Mean error of a bin: {errors}."
 
+    def test_order(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Audit the order of the bins by itself."""
+        mechanism = _OrderOfBins(
+            answers, "noisy_histogram", lambda values, epsilon: (values, _BINS, epsilon)
+        )
+        told = (
+            "The order of your bins depends on the true counts, and it is an output, too. Keep "
+            "the order of `bins`, or sort by the noisy counts."
+        )
+        options = {"explain": lambda report: told, "samples": 6_000}
+        audit_answer(mechanism, _HISTOGRAM_PAIRS[:1], rng, **options)
+        audit_answer(mechanism, [_joins("alone", [], _BINS[-1])], rng, **options)
+
     def test_private(self, answers: Answers, rng: np.random.Generator) -> str:
         """Audit the histogram; each bin has noise of its own, no more than needed."""
         return self._audit(answers, _HISTOGRAM_PAIRS, rng)
@@ -773,6 +809,11 @@ _HIDDEN_MEAN_PAIRS = (
     _one_more("at the upper bound, three at the lower", [-10.0] * 3, 10.0),
     _one_more("one of six, all at the lower bound", [-10.0] * 5, -10.0),
     _one_more("alone, bounds 17 to 90", [], 17.0, 17.0, 90.0),
+)
+
+_FAR_PAIRS = (
+    _one_more("alone, bounds 90 to 100", [], 100.0, 90.0, 100.0),
+    _one_more("alone, bounds −100 to 10", [], -100.0, -100.0, 10.0),
 )
 
 _LOW, _HIGH = 17.0, 90.0  # the public bounds of an age in Adult
@@ -834,6 +875,14 @@ def noisy_mean(values, low, high, epsilon, rng):
             says,
         )
         for name, body, says in (
+            (
+                "the sensitivity of replace",
+                "    values = np.clip(values, low, high)\n"
+                "    total = np.sum(values) + rng.laplace(0, (high - low) / (epsilon / 2))\n"
+                "    n = max(len(values) + rng.laplace(0, 2 / epsilon), 1)\n"
+                "    return np.clip(total / n, low, high)",
+                "high − low is for replace",
+            ),
             (
                 "not defined for nobody",
                 "    return np.mean(np.clip(values, low, high)) + rng.laplace(0, high / epsilon)",
@@ -961,6 +1010,16 @@ def noisy_mean(values, low, high, epsilon, rng):
         # Among other pairs the one that shows most is missed now and then, by itself hardly.
         self._audit(answers, _MEAN_PAIRS[1:2], rng)
         return self._audit(answers, _MEAN_PAIRS, rng)
+
+    def test_sensitivity(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Audit where the largest |value| is far from high − low."""
+        told = (
+            "Under add/remove, a sum of clipped values moves by max(|low|, |high|); high − low is "
+            "for replace, and half of it for the sum of value − middle."
+        )
+        mechanism = LearnersMechanism(answers, "noisy_mean", lambda data, epsilon: (*data, epsilon))
+        for pair in _FAR_PAIRS:
+            audit_answer(mechanism, [pair], rng, explain=lambda report: told, samples=10_000)
 
     def test_useful(self, answers: Answers, rng: np.random.Generator) -> str:
         """Compare the error with three given solutions."""

@@ -599,6 +599,11 @@ def train(X, y, epsilon, delta, seed):
     #: Canaries: in the data, kept out of them, and in the data with features 5 times as large.
     inside, outside, outliers = 400, 200, 40
 
+    def test_the_form(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Train on a few random records: what is not tried, or no dict, shows at once."""
+        X = rng.normal(size=(400, 5)).astype(np.float32)
+        self._train(answers, X, rng.integers(0, 10, 400), rng)
+
     def test_the_claim_and_the_accuracy(self, answers: Answers, rng: np.random.Generator) -> str:
         """Run the accountant on the claim, and the model on images it has not seen."""
         X, y, X_test, y_test = _features()
