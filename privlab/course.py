@@ -138,7 +138,6 @@ LESSONS = (
         "Fashion-MNIST",
         75,
         ("torch", "opacus", "dp-accounting"),
-        ready=True,
     ),
     Lesson(
         "07",
@@ -150,7 +149,6 @@ LESSONS = (
         "Fashion-MNIST",
         75,
         ("torch", "opacus", "dp-accounting"),
-        ready=True,
     ),
     Lesson(
         "08",
@@ -172,7 +170,6 @@ LESSONS = (
         75,
         ("tensorflow-privacy", "tensorflow-empirical-privacy"),
         kernel="privlab-tf",
-        ready=True,
     ),
     Lesson(
         "10",

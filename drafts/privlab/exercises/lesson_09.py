@@ -203,6 +203,13 @@ class Microbatches(Exercise):
             _MICRO,
         ),
         _changed(
+            "the number of microbatches taken for their size",
+            "gradients.reshape(num_microbatches, -1, gradients.shape[1])",
+            "gradients.reshape(-1, num_microbatches, gradients.shape[1])",
+            "how many microbatches there are",
+            _MICRO,
+        ),
+        _changed(
             "no clipping",
             "np.minimum(1, max_grad_norm / np.maximum(lengths, 1e-12))",
             "1.0",
@@ -244,6 +251,7 @@ class Microbatches(Exercise):
             return
         groups = gradients.reshape(k, -1, gradients.shape[1])
         means = groups.mean(axis=1)
+        swapped = gradients.reshape(-1, k, gradients.shape[1]).mean(axis=1)
         strided = np.stack([gradients[i::k] for i in range(k)]).mean(axis=1)
         lengths = np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
         explained = (
@@ -261,6 +269,8 @@ class Microbatches(Exercise):
              "is."),
             (_shrink(strided, bound).sum(axis=0), "A microbatch is made of consecutive rows: the "
              "first batch / num_microbatches rows, then the next."),
+            (_shrink(swapped, bound).sum(axis=0), "Your microbatches hold num_microbatches rows; "
+             "that is how many microbatches there are."),
             (np.clip(means, -bound, bound).sum(axis=0), "You clip each entry; the length of the "
              "whole vector counts."),
         )  # fmt: skip
@@ -595,7 +605,7 @@ class HonestEpsilon(Exercise):
             for size in (1, 2, 5):
                 sigma = round(rng.uniform(1.8, 2.4), 2)
                 self._compare(answers, Run(6_000, 300, 12, sigma, 1e-5, sampling, size))
-        self._compare(answers, Run(1_000, 1_000, 3, 4.0, 1e-5, "shuffled"))
+        self._compare(answers, Run(1_000, 1_000, 3, 1.5, 1e-5, "shuffled"))
 
 
 def _fits(got: float, mistaken: Run) -> bool:
