@@ -168,7 +168,6 @@ LESSONS = (
         "DP-SGD in Keras, ε compared",
         "Fashion-MNIST",
         75,
-        ("tensorflow-privacy", "tensorflow-empirical-privacy"),
         kernel="privlab-tf",
     ),
     Lesson(

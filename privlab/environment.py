@@ -321,7 +321,8 @@ def _package_rows() -> Iterable[Row]:
         if name not in pins:
             continue
         found = _installed(name)
-        if found == pins[name]:
+        # A build label, as in 2.13.0+cpu, says how it was built, not which version it is.
+        if found is not None and found.partition("+")[0] == pins[name]:
             yield Row("packages", name, found, pins[name], "ok")
         elif found is not None and bounds.contains(found, prereleases=True):
             todo = f"{name} {found} should work too; `make lab` installs what was tested."

@@ -130,7 +130,7 @@ def test_no_leak_gives_an_auc_of_one_half():
 def test_a_perfect_leak_is_found():
     shadows, members, _ = shadow_data(np.random.default_rng(6), models=64, gap=100.0)
     curve = ms.roc(ms.leave_one_out(shadows, members), members)
-    assert curve.auc == 1 and curve.tpr_at(0).share == 1
+    assert (curve.auc, curve.tpr_at(0).share) == (1, 1)
 
 
 def test_leave_one_out_gives_each_model_to_the_attack_once():
@@ -193,11 +193,11 @@ def test_roc_holds_what_every_threshold_achieves(digits):
     members = rng.random(300) < 0.4
     scores = np.round(rng.normal(size=300) + members, digits)
     curve = ms.roc(scores, members)
-    assert curve.fpr[0] == curve.tpr[0] == 0 and curve.fpr[-1] == curve.tpr[-1] == 1
+    assert (curve.fpr[0], curve.tpr[0], curve.fpr[-1], curve.tpr[-1]) == (0, 0, 1, 1)
     assert len(curve.thresholds) == 1 + len(np.unique(scores))
     for threshold, fpr, tpr in zip(curve.thresholds, curve.fpr, curve.tpr, strict=True):
         called = scores >= threshold
-        assert fpr == called[~members].mean() and tpr == called[members].mean()
+        assert (fpr, tpr) == (called[~members].mean(), called[members].mean())
     pairs = mannwhitneyu(scores[members], scores[~members]).statistic
     assert np.isclose(curve.auc, pairs / members.sum() / (~members).sum())
     assert (curve.members, curve.non_members) == (members.sum(), (~members).sum())
@@ -433,7 +433,8 @@ def close(models, number, network):
 def test_initial_weights_are_those_of_pytorch():
     models = ms.train_many(
         nn.Sequential(nn.Linear(100, 50)),
-        torch.zeros(4, 100), torch.zeros(4, dtype=torch.long), ms.coin_flips(20, 4, np.random.default_rng(0)),
+        torch.zeros(4, 100), torch.zeros(4, dtype=torch.long),
+        ms.coin_flips(20, 4, np.random.default_rng(0)),
         steps=1, learning_rate=1e-30,
     )[1]  # fmt: skip
     layer = nn.Linear(100, 50)

@@ -79,7 +79,7 @@ def audit(
     Args:
         mechanism: Called as ``mechanism(data, epsilon, rng)``. May return anything; an exception
             that it raises is an output, too. Data that have a method ``copy`` (lists, dicts, sets,
-            arrays, tables) are given as copies. May be :class:`Batched`.
+            arrays, tables) are given as (shallow) copies. May be :class:`Batched`.
         pairs: Neighbouring data sets, (D, D′) each. Both directions are tried.
         epsilon: The claimed ε.
         delta: The claimed δ.

@@ -1034,6 +1034,12 @@ def noisy_mean(values, low, high, epsilon, rng):
             given = {name: _rmse(outputs, ages.mean())
                      for name, outputs in _given_means(ages, epsilon, rng).items()}  # fmt: skip
             others = ", ".join(f"{name} {value:.2f}" for name, value in given.items())
+            if error < 0.4 * given["centred"]:
+                raise Wrong(
+                    f"The mean age of {people} people at ε = {epsilon:g} is off by {error:.2f} "
+                    f"years ({others}): smaller than any private answer known here. Is there noise "
+                    "with so many people, too?"
+                )
             if error > self.most * given["plain"]:
                 raise Wrong(
                     f"Private, but the mean age of {people} people at ε = {epsilon:g} is off by "

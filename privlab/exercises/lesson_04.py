@@ -91,6 +91,21 @@ def charge(ledger, epsilon):
         Mistake(name, code + _HISTORY, says)
         for name, code, says in (
             (
+                "the first query is always granted",
+                """
+import math
+
+def charge(ledger, epsilon):
+    spent = ledger["spent"]
+    if not (math.isfinite(epsilon) and epsilon > 0):
+        return False, ledger
+    if spent and math.fsum([*spent, epsilon]) > ledger["budget"] + 1e-9:
+        return False, ledger
+    return True, {**ledger, "spent": [*spent, epsilon]}
+""",
+                "more than the whole budget",
+            ),
+            (
                 "a refused query is charged",
                 """
 def charge(ledger, epsilon):
@@ -212,6 +227,8 @@ def charge(ledger, epsilon):
         return after
 
     def _budget(self, answers: Answers, rng: np.random.Generator, budget: float) -> None:
+        self._expect(answers, {"budget": budget, "spent": []}, 1.5 * budget, False,
+                     "Nothing was spent yet, but it is more than the whole budget.")  # fmt: skip
         # Parts of 1/64: sums without rounding errors.
         first, second = (budget * int(part) / 64 for part in rng.integers([12, 40], [24, 50]))
         ledger = self._expect(answers, {"budget": budget, "spent": []}, first, True,
@@ -862,6 +879,11 @@ def release(table, epsilon, rng):
         # stays within 1.3 times with more than 5 standard errors.
         yours = _error(self._sample(answers, table, 1.0, 300, rng), truth).mean()
         beside = ", ".join(f"{name} {error:.1f}" for name, error in given.items())
+        if yours < 0.4 * given["better"]:
+            raise Wrong(
+                f"On 1,000 people your weighted error is {yours:.1f} ({beside}): smaller than any "
+                "private answer known here. Is there noise in a table of this size, too?"
+            )
         if yours > 1.3 * given["careless"]:
             raise Wrong(
                 f"Private, as far as the audit can tell, but so noisy that it is of little use: on "

@@ -61,6 +61,20 @@ def _draw(rng: np.random.Generator, records: int = 800) -> tuple[np.ndarray, np.
     return X[chosen], labels
 
 
+def _members(models: int, records: int, rng: np.random.Generator) -> np.ndarray:
+    """Flip a coin for each model and record, again where a record is in fewer than 2 or out of 2.
+
+    So each record has shadow models of both kinds whichever model is attacked.
+    """
+    members = coin_flips(models, records, rng)
+    while True:
+        count = members.sum(axis=0)
+        rare = (count < 2) | (count > models - 2)
+        if not rare.any():
+            return members
+        members[:, rare] = coin_flips(models, int(rare.sum()), rng)
+
+
 def _softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
@@ -350,7 +364,7 @@ class Lira(Exercise):
         Mistake(
             "all shadow models in one",
             _lira("    return (target - shadows.mean(axis=0)) / shadows.std(axis=0)\n"),
-            "does not ask which shadow models",
+            "hardly any use of which shadow models",
         ),
         Mistake(
             "the same two distributions for all records",
@@ -462,7 +476,7 @@ class Lira(Exercise):
     def _confidences(rng: np.random.Generator, models: int) -> tuple[np.ndarray, np.ndarray]:
         """Train overfit models; return their confidences and members, (models, records)."""
         X, y = _draw(rng, 500)
-        members = coin_flips(models, len(X), rng)
+        members = _members(models, len(X), rng)
         weights = _train_all(X, y, members, rng, steps=50, rate=20)
         return logit_confidence(X @ weights, y), members
 
@@ -490,7 +504,10 @@ class Lira(Exercise):
         if same(lambda t, s, m: (t - s.mean(axis=0)) / s.std(axis=0)) or same(
             lambda t, s, m: t - s.mean(axis=0)
         ):
-            return "It does not ask which shadow models were trained with the record."
+            return (
+                "It makes hardly any use of which shadow models were trained with the record. "
+                "Confidence rises far more with some records than with others."
+            )
         if same(lambda t, s, m: lira(t, s, m, online=False)):
             return (
                 "It uses the models without the record alone, so it does not know how far a "
@@ -762,24 +779,25 @@ def train(X, y, seed):
         Mistake("overflow", _descent(softmax="100 * Z", rate=5000), "NaN or infinite"),
     )
     #: Asked for: accuracy on new images, and at most so many members found at 1 % false positives.
+    #: In 39 runs of the reference the latter was 2.7 % with a standard deviation of 0.34 %.
     floor, limit, models = 0.64, 0.045, 16
 
     def test_the_model(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Train once, and try the model on images it has not seen."""
-        X, y = _draw(rng, 400)
-        weights = self._train(answers, X, y, rng)
-        right = self._accuracy(weights)
+        """Train four times, and try the models on images they have not seen."""
+        # One draw of the reference has 68.5 % with a standard deviation of 1.5 %; four halve that.
+        draws = [_draw(rng, 400) for _ in range(4)]
+        right = self._accuracy(np.stack([self._train(answers, *draw, rng) for draw in draws]))
         if right < 0.2:
             raise Wrong(
-                f"Your model is right on {right:.1%} of new images: no better than guessing among "
-                "ten classes, or hardly."
+                f"Your models are right on {right:.1%} of new images: no better than guessing "
+                "among ten classes, or hardly."
             )
         if right < self.floor:
             raise Wrong(
-                f"Your model is right on only {right:.1%} of new images; {self.floor:.0%} is asked "
-                "for. A model that learns nothing leaks nothing: that is no art."
+                f"Your models are right on only {right:.1%} of new images; {self.floor:.0%} is "
+                "asked for. A model that learns nothing leaks nothing: that is no art."
             )
-        return f"Your model is right on {right:.1%} of 2,000 new images."
+        return f"Your models are right on {right:.1%} of 2,000 new images."
 
     def test_the_noise(self, answers: Answers, rng: np.random.Generator) -> None:
         """Train with two seeds, and with the classes renumbered."""
@@ -798,7 +816,7 @@ def train(X, y, seed):
     def test_the_attack(self, answers: Answers, rng: np.random.Generator) -> str:
         """Train many times, and attack each model by LiRA with the others as shadow models."""
         X, y = _draw(rng)
-        members = coin_flips(self.models, len(X), rng)
+        members = _members(self.models, len(X), rng)
         weights = np.stack([self._train(answers, X[m], y[m], rng) for m in members])
         found, right = self._found(X, y, members, weights), self._accuracy(weights)
         table = self._given(X, y, members, rng)
