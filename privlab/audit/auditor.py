@@ -69,8 +69,9 @@ def audit(
     what it does over many calls, even if a single one keeps the promise.
 
     No audit can show that a mechanism keeps its promise. Not found are violations on pairs that
-    are not given, in events of a probability below about 1e-4, in entries beyond the 64th of a
-    long output, in running time, and in a generator that can be predicted.
+    are not given or at an ε that is not tried, those of a few percent in ε, in events of a
+    probability below about 1e-4, in entries beyond the 64th of a long output, in running time,
+    and in a generator that can be predicted.
 
     Sources: Ding et al., "Detecting Violations of Differential Privacy" (2018); Bichsel et al.,
     "DP-Sniper" (2021); Jagielski, Ullman and Oprea, "Auditing Differentially Private Machine
