@@ -496,6 +496,26 @@ def noisy_count(values, threshold, epsilon, rng):
         """Audit further pairs."""
         return self._audit(answers, _HIDDEN_COUNT_PAIRS, rng)
 
+    def hidden_elsewhere(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Another threshold, more people, another ε: the same kind of noise."""
+        people, threshold = int(rng.integers(1_000, 3_000)), float(rng.integers(25, 45))
+        values = load_adult()["age"].sample(people, random_state=rng).to_numpy(float)
+        epsilon = float(rng.uniform(0.2, 0.4))
+        outputs = answers.sample("noisy_count", (values, threshold, epsilon), CALLS, rng)
+        _check_elsewhere(np.array(outputs) - np.sum(values > threshold), epsilon)
+
+
+def _check_elsewhere(added: np.ndarray, epsilon: float) -> None:
+    """Refuse noise that is not what a count needs at a small ε, within five standard errors."""
+    size, middle = float(np.abs(added).mean()), float(added.mean())
+    error = 5 / np.sqrt(len(added)) / epsilon  # Laplace noise: |noise| deviates by 1/ε
+    if abs(middle) > 0.55 + 1.5 * error or not 1 / epsilon - error - 0.1 < size < 1.5 / epsilon:
+        raise Wrong(
+            f"On other data, at ε = {epsilon:.2f}, what you add is {middle:.1f} on average, and "
+            f"{size:.2f} in size; 0 and {1 / epsilon:.2f} are right. Use the arguments that you "
+            "are given, whatever they are, and the same noise for few and many people."
+        )
+
 
 def _sizes(noise: Mapping[float, np.ndarray]) -> dict[float, float]:
     """Return the mean absolute size of the noise at each ε."""
@@ -780,6 +800,18 @@ def noisy_histogram(values, bins, epsilon, rng):
     def hidden_private(self, answers: Answers, rng: np.random.Generator) -> str:
         """Audit further pairs."""
         return self._audit(answers, _HIDDEN_HISTOGRAM_PAIRS, rng)
+
+    def hidden_elsewhere(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Other bins, with many people, few and none; another ε."""
+        bins, counts = ["red", "green", "blue", "black"], [0, 3, 40, 300]
+        values = [name for name, count in zip(bins, counts, strict=True) for _ in range(count)]
+        epsilon = float(rng.uniform(0.2, 0.4))
+        outputs = answers.sample("noisy_histogram", (values, bins, epsilon), CALLS, rng)
+        for place, (name, count) in enumerate(zip(bins, counts, strict=True)):
+            if any(isinstance(each, dict) and set(each) != set(bins) for each in outputs):
+                raise Wrong(f"The bins are {', '.join(bins)} here; take them from `bins`.")
+            got = [each[name] if isinstance(each, dict) else each[place] for each in outputs]
+            _check_elsewhere(np.array(got) - count, epsilon)
 
 
 # ---- 3.4 ---------------------------------------------------------------------------------------
