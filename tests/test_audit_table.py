@@ -25,3 +25,9 @@ def test_verdict_is_right(case):
     # Cut to two digits, a proof just above the claim may show the claim itself.
     epsilon = float(claim.partition(",")[0])
     assert float(proved) <= epsilon if case.correct else float(proved) >= epsilon
+
+
+def test_the_number_of_mechanisms_is_told_right():
+    root = Path(__file__).parent.parent
+    for name in ("README.md", "notebooks/03_differential_privacy.ipynb"):
+        assert f"what it caught of {len(CASES)} mechanisms" in (root / name).read_text("utf-8")
