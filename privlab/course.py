@@ -138,17 +138,19 @@ LESSONS = (
         "Fashion-MNIST",
         75,
         ("torch", "opacus", "dp-accounting"),
+        ready=True,
     ),
     Lesson(
         "07",
         "opacus",
         "Opacus",
         2,
-        "–",
+        "BatchNorm that gossips",
         "PrivacyEngine, accountants, ghost clipping",
         "Fashion-MNIST",
         75,
         ("torch", "opacus", "dp-accounting"),
+        ready=True,
     ),
     Lesson(
         "08",
@@ -158,6 +160,9 @@ LESSONS = (
         "loss threshold, LiRA, one-run audit",
         "Opacus as the defence",
         "Adult, Fashion-MNIST",
+        75,
+        ("torch", "opacus", "dp-accounting"),
+        ready=True,
     ),
     Lesson(
         "09",
@@ -169,6 +174,7 @@ LESSONS = (
         "Fashion-MNIST",
         75,
         kernel="privlab-tf",
+        ready=True,
     ),
     Lesson(
         "10",

@@ -81,7 +81,8 @@ def with_opacus(sigma: float):
     network = networks.small_network(seed=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the random generator is not made for cryptography
-        network, optimiser, batches = PrivacyEngine(accountant="rdp").make_private(
+        engine = PrivacyEngine(accountant="rdp")
+        network, optimiser, batches = engine.make_private(
             module=network,
             optimizer=torch.optim.SGD(network.parameters(), lr=networks.LEARNING_RATE),
             data_loader=DataLoader(TensorDataset(X, y), batch_size=networks.BATCH_SIZE),
@@ -90,6 +91,8 @@ def with_opacus(sigma: float):
         )
         for _ in range(networks.EPOCHS):
             _descend(network, optimiser, batches)
+    # What Opacus did is what the accountants below are told.
+    assert engine.accountant.history == [(sigma, RATE, STEPS)]
     return network
 
 

@@ -10,6 +10,8 @@ from scipy.stats import binom, binomtest, mannwhitneyu, norm
 from torch import nn
 
 from privlab.attacks import membership as ms
+from privlab.exercise import LocalPeer
+from privlab.exercises import lesson_08
 
 LOGITS = np.random.default_rng(0).normal(size=(3, 5, 4))
 LABELS = np.array([0, 1, 2, 3, 0])
@@ -217,6 +219,17 @@ def test_tpr_at_is_the_best_threshold_within_the_price():
         assert curve.tpr_at(fpr).share == best
 
 
+def test_threshold_at_calls_whom_tpr_at_counts():
+    rng = np.random.default_rng(8)
+    members = rng.random(400) < 0.5
+    scores = np.round(rng.normal(size=400) + members, 1)
+    curve = ms.roc(scores, members)
+    for fpr in (0, 0.01, 0.1, 0.29, 1):
+        called = scores >= curve.threshold_at(fpr)
+        assert called[members].mean() == curve.tpr_at(fpr).share
+        assert called[~members].mean() <= fpr
+
+
 def test_tpr_at_a_share_that_floats_cannot_hold():
     # 0.29 * 100 is 28.999999999999996: 29 false positives are allowed all the same.
     scores, members = np.arange(200.0), np.arange(200) % 2 == 1
@@ -242,11 +255,12 @@ def test_a_rate_is_written_in_percent():
         (lambda: ms.rate(-1, 2), "hits must lie between 0 and trials"),
         (lambda: ms.rate(1, 2, confidence=1), "confidence must lie between 0 and 1, not 1"),
         (lambda: ms.roc([1.0, 2.0], [1, 0]), "members must be booleans"),
-        (lambda: ms.roc([1.0], [True, False]), "members must be booleans"),
+        (lambda: ms.roc([1.0], [True, False]), "of the shape of scores"),
         (lambda: ms.roc([np.nan, 2.0], [True, False]), "scores must not be NaN"),
         (lambda: ms.roc([1.0, 2.0], [True, True]), "members and non-members"),
-        (lambda: ms.roc([1.0, 2.0], [False, False]), "members and non-members"),
+        (lambda: ms.roc([1.0, 2.0], [False, False]), "must hold members and non"),
         (lambda: ms.roc([1.0, 2.0], [False, True]).tpr_at(1.1), "fpr must lie between 0 and 1"),
+        (lambda: ms.roc([1.0, 2.0], [False, True]).threshold_at(-1), "fpr must lie between 0"),
         (lambda: ms.coin_flips(0, 3, np.random.default_rng()), "models must be at least 1"),
         (lambda: ms.coin_flips(3, 0, np.random.default_rng()), "records must be at least 1"),
     ],
@@ -317,6 +331,18 @@ def test_tpr_bound_of_huge_epsilon_and_of_numbers():
 def test_tpr_bound_refuses_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         ms.tpr_bound(*arguments)
+
+
+def test_bounds_of_all_pairs_are_the_trade_off_of_the_gaussian_mechanism():
+    """Lesson 08 takes the least bound over a grid of ε."""
+    mu = 1.5
+    grid = np.linspace(0, 12, 241)
+    upper, lower = norm.cdf(mu / 2 - grid[1:] / mu), norm.cdf(-mu / 2 - grid[1:] / mu)
+    deltas = np.append(2 * norm.cdf(mu / 2) - 1, upper - np.exp(grid[1:]) * lower)
+    bounds = [ms.tpr_bound(FPR, e, d) for e, d in zip(grid, deltas, strict=True)]
+    exact = norm.cdf(norm.ppf(FPR) + mu)
+    assert (np.min(bounds, axis=0) >= exact - 1e-12).all()
+    assert np.allclose(np.min(bounds, axis=0)[1:], exact[1:], atol=1e-3)
 
 
 # ---- one run ------------------------------------------------------------------------------------
@@ -402,6 +428,65 @@ def test_one_run_refuses_bad_input(arguments, message):
 def test_one_run_p_value_refuses_a_negative_epsilon():
     with pytest.raises(ValueError, match="epsilon must be at least 0"):
         ms.one_run_p_value(1, 2, 5, -0.1)
+
+
+# ---- the exercises ------------------------------------------------------------------------------
+
+REMEMBERS = """
+seen = {}
+
+def lira_scores(target, shadows, members):
+    seen.update(zip((row.tobytes() for row in shadows), members))
+    return 2.0 * seen.get(target.tobytes(), target > 0) + 1e-3 * target
+"""
+
+
+def told(exercise, code):
+    """What the learner is told: the last test's problem, None where the answer passes."""
+    namespace = {}
+    exec(code, namespace)
+    return exercise.run(LocalPeer(namespace))[-1].problem
+
+
+def test_a_function_that_remembers_earlier_calls_is_refused():
+    assert "must not know what an earlier one was given" in told(lesson_08.q2, REMEMBERS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("default_rng(seed)", "default_rng(seed % 4)", "the same, or nearly"),
+        ("2.0\n", "1.0\n", "hides too little"),
+        ("return W", "return __import__('torch').tensor(W)", "call .numpy()"),
+        (
+            "return W",
+            "return W * (1 + 0.001 * np.random.default_rng(seed + 1).normal(size=W.shape))",
+            None,
+        ),
+    ],
+)
+def test_changes_of_the_open_exercise_s_reference(old, new, says):
+    assert old in lesson_08.q4.reference
+    problem = told(lesson_08.q4, lesson_08.q4.reference.replace(old, new))
+    assert problem is None if says is None else says in problem
+
+
+def test_noise_of_one_seed_is_not_hidden_by_a_jitter():
+    code = lesson_08.q4.reference.replace("default_rng(seed)", "default_rng(0)")
+    jitter = "return W * (1 + 0.001 * np.random.default_rng(seed).normal(size=W.shape))"
+    assert "the same, or nearly" in told(lesson_08.q4, code.replace("return W", jitter))
+
+
+def test_the_reference_of_the_open_exercise_keeps_its_promise():
+    from dp_accounting import dp_event
+    from dp_accounting.pld import PLDAccountant
+
+    q4 = lesson_08.q4
+    assert "sample_rate, max_grad_norm, noise_multiplier = 0.5, 0.5, 2.0" in q4.reference
+    assert "range(40)" in q4.reference
+    assert "ε = 8.3 at δ = 1e-5" in q4.reference
+    step = dp_event.PoissonSampledDpEvent(0.5, dp_event.GaussianDpEvent(2.0))
+    assert 8.3 < PLDAccountant().compose(step, 40).get_epsilon(1e-5) < 8.35
 
 
 # ---- many models at once ------------------------------------------------------------------------
@@ -515,31 +600,37 @@ def test_private_training_samples_members_alone():
 
 @pytest.mark.parametrize("claimed_noise", [1.0, 2.0])
 def test_private_training_keeps_its_promise(claimed_noise):
-    """Audit 8,000 models, half of them with a canary; a claim of half the noise is refuted."""
+    """Audit 40,000 models, half of them with a canary; a claim of twice the noise is refuted."""
     from dp_accounting import dp_event
     from dp_accounting.pld import PLDAccountant
 
     step = dp_event.PoissonSampledDpEvent(0.5, dp_event.GaussianDpEvent(claimed_noise))
     epsilon = PLDAccountant().compose(step, 4).get_epsilon(0.01)
-    network = nn.Sequential(nn.Linear(3, 2))
-    # The canary is alone in having the last feature, and far beyond the clipping norm.
-    inputs = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 50]])
-    members = np.ones((8000, 3), bool)
+    # The canary is alone in having the last feature; small steps leave its gradient as it is.
+    inputs, labels = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 50]]), torch.tensor([0, 1, 0])
+    members = np.ones((40_000, 3), bool)
     members[::2, 2] = False
-    models = ms.train_many_privately(
-        network, inputs, torch.tensor([0, 1, 0]), members, noise_multiplier=1.0, sample_rate=0.5,
-        steps=4, max_grad_norm=1.0, learning_rate=20.0,
-    )  # fmt: skip
-    weight = models["0.weight"]
-    scores = (weight[:, 0, 2] - weight[:, 1, 2]).numpy()
-    train, test = np.arange(8000) < 4000, np.arange(8000) >= 4000
-    curve = ms.roc(scores[train], members[train, 2])
+
+    def canary(noise, steps, rate):
+        models = ms.train_many_privately(
+            nn.Sequential(nn.Linear(3, 2)), inputs, labels, members, noise_multiplier=noise,
+            sample_rate=0.5, steps=steps, max_grad_norm=1.0, learning_rate=rate,
+        )  # fmt: skip
+        return (models["0.weight"][:, 0, 2] - models["0.weight"][:, 1, 2]).numpy()
+
+    start = canary(0.0, 1, 1e-30)
+    # Where the initial weights put the canary into the wrong class, its gradient is clipped to 1.
+    wrong = start < -0.1
+    scores, inside = (canary(1.0, 4, 1e-3) - start)[wrong], members[wrong, 2]
+    half = len(scores) // 2
+    curve = ms.roc(scores[:half], inside[:half])
     threshold = curve.thresholds[np.searchsorted(curve.fpr, 0.02)]
-    called, inside = scores[test] >= threshold, members[test, 2]
+    called, inside = scores[half:] >= threshold, inside[half:]
     # Both bounds hold at once with probability 1 - 2e-5.
     hits = ms.rate(int(called[inside].sum()), int(inside.sum()), 1 - 2e-5)
     alarms = ms.rate(int(called[~inside].sum()), int((~inside).sum()), 1 - 2e-5)
     proved = math.log((hits.low - 0.01) / alarms.high)
+    assert proved > 1.3  # the attack is a good one
     assert (proved > epsilon) == (claimed_noise == 2.0)
 
 

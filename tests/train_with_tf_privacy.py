@@ -93,6 +93,7 @@ def main() -> None:
         ),
         "epsilons": epsilons(sigma),
     }
+    assert int(private.optimizer.iterations) == networks.EPOCHS * steps
     print(json.dumps(results))
 
 

@@ -213,7 +213,8 @@ def leave_one_out(
 class Rate:
     """A measured share with its exact confidence interval (Clopper and Pearson 1934).
 
-    The interval takes the records as independent of each other, and the threshold as given.
+    The interval takes the trials as independent of each other, and the threshold as given. Rates
+    over many models that learn the same records are not: their intervals are several times wider.
 
     Attributes:
         share: Hits over trials.
@@ -276,10 +277,21 @@ class Roc:
         Raises:
             ValueError: ``fpr`` or ``confidence`` does not lie between 0 and 1.
         """
+        return rate(round(self.tpr[self._last(fpr)] * self.members), self.members, confidence)
+
+    def threshold_at(self, fpr: float) -> float:
+        """Return the best threshold within a false positive rate: scores from it on are called.
+
+        Raises:
+            ValueError: ``fpr`` does not lie between 0 and 1.
+        """
+        return float(self.thresholds[self._last(fpr)])
+
+    def _last(self, fpr: float) -> int:
+        """Return the number of the last point within a false positive rate."""
         _require(0 <= fpr <= 1, f"fpr must lie between 0 and 1, not {fpr!r}")
         # A share such as 0.01 of 300 records, 3, may be off by the last bit of a float.
-        within = np.flatnonzero(self.fpr * self.non_members <= fpr * self.non_members + 1e-9)
-        return rate(round(self.tpr[within[-1]] * self.members), self.members, confidence)
+        return int(np.flatnonzero(self.fpr * self.non_members <= fpr * self.non_members + 1e-9)[-1])
 
 
 def roc(scores: ArrayLike, members: ArrayLike) -> Roc:
@@ -320,9 +332,11 @@ def tpr_bound(fpr: ArrayLike, epsilon: float, delta: float = 0.0) -> np.ndarray:
     """Bound the true positive rate of every attack on an (ε, δ)-private mechanism.
 
     "Member" and "non-member" are the two neighbouring data sets of the promise. Exchanging their
-    roles gives the second line: TPR ≤ e^ε FPR + δ and TPR ≤ 1 - e^-ε (1 - δ - FPR). Source: Peter
+    roles gives the second line: TPR ≤ e^ε FPR + δ and TPR ≤ 1 - e^-ε (1 - δ - FPR). Sources: Larry
+    Wasserman and Shuheng Zhou, "A Statistical Framework for Differential Privacy" (2010); Peter
     Kairouz, Sewoong Oh and Pramod Viswanath, "The Composition Theorem for Differential Privacy"
-    (2015).
+    (2015). A training keeps a promise for each ε, with a δ of its own: the least of their bounds
+    holds.
 
     Args:
         fpr: False positive rates.
@@ -359,7 +373,8 @@ def one_run_p_value(
         P[W ≥ v] + 2 · canaries · δ · max over i ≥ 1 of P[v - i ≤ W < v] / i.
 
     Source: Thomas Steinke, Milad Nasr and Matthew Jagielski, "Privacy Auditing with One (1)
-    Training Run" (2023), Section 5 and Appendix D. Adjacency: add or remove one record.
+    Training Run" (2023), Section 5 (approximate differential privacy) and the code of Appendix D;
+    the numbers printed there are reproduced in the tests. Adjacency: add or remove one record.
 
     Args:
         correct: Right guesses, v.
@@ -515,7 +530,8 @@ def train_many_privately(
     outer product, only the norm is computed for each record (Ian Goodfellow, "Efficient
     Per-Example Gradient Computations", 2015). Each model costs what an accountant says of the
     Gaussian mechanism on Poisson samples (adjacency: add or remove one record); all M together
-    cost M times as much, so this is for attackers and for measurements.
+    cost what the accountant says of M times the steps, so this is for attackers and for
+    measurements.
 
     Args:
         network: As in :func:`train_many`.
