@@ -190,8 +190,12 @@ def train_linear(
     noise multiplier on Poisson samples (adjacency: add or remove one record). The generator is
     made for simulation: for a release, take a cryptographic one.
 
+    Features must be finite and rows shorter than 1e6, a public domain: a single NaN would reach all
+    weights, past clipping and noise. Bring records into the domain one by one, before training: the
+    error tells of a record.
+
     Args:
-        X: Features, of shape (N, D).
+        X: Features, of shape (N, D), finite.
         y: Classes 0 to 9, of shape (N,).
         noise_multiplier: Standard deviation of the noise over ``max_grad_norm``.
         sample_rate: The probability of each record to be part of a step; ``N * sample_rate``, the
@@ -219,6 +223,9 @@ def train_linear(
         )
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be at least 0 and below 1, not {momentum!r}")
+    lengths = np.linalg.norm(np.asarray(X, float), axis=1)
+    if not (lengths < 1e6).all():
+        raise ValueError("X must hold finite features, and each row must be shorter than 1e6")
     # PyTorch does the algebra: NumPy's threads get in each other's way at this size.
     features = torch.from_numpy(np.asarray(X, np.float32))
     truth = torch.eye(10)[torch.from_numpy(np.asarray(y, np.int64))]

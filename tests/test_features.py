@@ -97,6 +97,15 @@ def test_bad_settings(change, message):
         train_linear(np.eye(3), np.arange(3), **settings, rng=np.random.default_rng(0))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
+def test_a_record_outside_the_domain_is_refused(value):
+    """Clipping does not bound it: NaN times anything is NaN, in every weight."""
+    X = np.eye(3)
+    X[1, 1] = value
+    with pytest.raises(ValueError, match="X must hold finite features"):
+        train_linear(X, np.arange(3), 1, 0.5, 1, 1, 1, 0, np.random.default_rng(0))
+
+
 @pytest.mark.filterwarnings("ignore:Full backward hook")
 def test_gradients_are_those_of_opacus():
     """Without noise and sampling, one step is the clipped sum that Opacus computes."""

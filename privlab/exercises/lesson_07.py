@@ -531,7 +531,7 @@ class _Sizes:
 _SIZES = _Sizes()
 
 #: How much of an anchored canary lies along another class; the rest is its own direction.
-_ALONG = 0.3
+_ALONG = 0.45
 
 
 @dataclass(frozen=True)
@@ -553,14 +553,16 @@ class _Canaries:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "_Canaries":
         """Draw records in their own coordinates; nobody else's data are needed for it."""
-        n, along, share = _SIZES, _ALONG, 0.3
-        classes = rng.integers(0, 10, n.ordinary)
+        n, along, share = _SIZES, _ALONG, 0.35
+        # Few classes are learnt faster: then canaries stay misclassified from the start.
+        common = rng.permutation(10)[:3]
+        classes = rng.choice(common, n.ordinary)
         ordinary = np.zeros((n.ordinary, n.directions))
         ordinary[np.arange(n.ordinary), classes] = share
         jitter = rng.normal(size=(n.ordinary, n.jitter))
         jitter *= math.sqrt(1 - share**2) / np.linalg.norm(jitter, axis=1, keepdims=True)
         ordinary[:, 10 : 10 + n.jitter] = jitter
-        anchors = rng.integers(0, 10, n.canaries)
+        anchors = rng.choice(common, n.canaries)
         labels = (anchors + rng.integers(1, 10, n.canaries)) % 10
         each, own = np.arange(n.canaries), 10 + n.jitter + np.arange(n.canaries)
         canaries = np.zeros((n.canaries, n.directions))
@@ -771,7 +773,7 @@ def train(X, y, epsilon, delta, seed):
         if not np.isfinite(weights).all():
             raise Wrong("Your training diverges: some weights are NaN or infinite.")
         right = float(np.mean(np.argmax(X_test @ weights, axis=1) == y_test))
-        # The reference: 82.2 %, and 0.4 % from run to run.
+        # The reference: 82.0 %, and 0.4 points from run to run: the floor is five of these below.
         if right < self.floor:
             raise Wrong(
                 f"Your model is right on only {right:.1%} of new images; {self.floor:.0%} is asked "
@@ -934,7 +936,7 @@ def train(X, y, epsilon, delta, seed):
                 f"{found}. There is hardly any noise. It belongs to the sum of the gradients; "
                 "divide it by the batch once, together with that sum."
             )
-        if alone < limit and times < 1.5:
+        if alone < limit / math.sqrt(1 - _ALONG**2) and times < 1.5:
             raise Wrong(
                 f"{found}. Only those stand out that stay misclassified. The gradient of a record "
                 "of length 1 is up to √2 long: clip gradients, not features."
@@ -977,11 +979,12 @@ def train(X, y, epsilon, delta, seed):
                 ),
             ]
         )
-        # Honest answers come to 0.8 to 1 (crowds do learn a little), shuffled batches to 0.
-        if share < 0.65 - 3 * error:
+        # Honest answers come to 1 and a little more (1.12 ± 0.2), shuffled batches to 0.
+        refused = 0.7 - 3 * error
+        if share < refused:
             raise Wrong(
                 f"The canaries scatter too little: {max(share, 0):.2f} of what Poisson sampling "
-                f"adds to their variance, refused is below {0.65 - 3 * error:.2f}. Are your "
+                f"adds to their variance, refused is below {refused:.2f}. Are your "
                 "batches shuffled? Let each record join each batch by its own coin, as the "
                 "accountant assumes."
             )

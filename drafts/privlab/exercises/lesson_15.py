@@ -765,8 +765,9 @@ class UserSum(Exercise):
 #: The federation that 15.4 defends.
 CLIENTS, ROUNDS, LEARNING_RATE, TARGET_DELTA = 100, 20, 0.3, 1e-5
 
-#: What the defence must reach: test accuracy, and ε of all rounds (add or remove a client).
-FLOOR, MOST_EPSILON = 0.68, 8.0
+#: What the defence must reach: test accuracy, and ε of all rounds (add or remove a client). The
+#: reference reaches 72 % with a standard deviation of 1.5 points over students: z = 4, 3e-5.
+FLOOR, MOST_EPSILON = 0.66, 8.0
 
 _LIMITS = {
     "batch_size": (1, 40, True),
@@ -947,10 +948,9 @@ class Defend(Exercise):
         return f"Over {ROUNDS} rounds ε = {epsilon:.2f} at δ = {TARGET_DELTA:g}, for each client."
 
     def test_utility(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Accuracy on test images, mean of two runs."""
+        """Accuracy on test images; runs of one setting differ by a point or so."""
         settings = answers["settings"]
-        runs = [self._train(settings, rng) for _ in range(2)]
-        accuracy, longest = (float(np.mean(each)) for each in zip(*runs, strict=True))
+        accuracy, longest = self._train(settings, rng)
         if accuracy >= FLOOR:
             return f"Accuracy {accuracy:.1%}, and {FLOOR:.0%} was asked for. Can ε be smaller?"
         told = f"Private, but the accuracy is {accuracy:.1%}; {FLOOR:.0%} is asked for."
@@ -979,7 +979,7 @@ class Defend(Exercise):
         read, images = self._attack(settings, rng)
         if read:
             raise Wrong(f"On other clients, the server reads {read} of {images:,} images.")
-        accuracy = np.mean([self._train(settings, rng)[0] for _ in range(2)])
+        accuracy, _ = self._train(settings, rng)
         if accuracy < FLOOR - 0.02:
             raise Wrong(f"On other clients the accuracy is {accuracy:.1%}.")
 
