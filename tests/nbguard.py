@@ -25,6 +25,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 from privlab.course import LESSONS
 
+# Workers and kernels inherit it: several BLAS threads each on few cores wait for each other, and
+# their waiting counts as CPU time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 LIMIT = 5  # times the budget; a slow notebook is reported, one that takes this long fails
 THREADS = 2  # seconds that a thread may live on after the last cell
 
