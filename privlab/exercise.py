@@ -117,6 +117,34 @@ def column(value: Any, what: str) -> pd.Series:
     return value
 
 
+def array(dimensions: int, form: str, not_finite: str | None = None) -> Kind:
+    """Make a kind that accepts arrays of numbers, and lists that are such an array.
+
+    An empty list stands for a two-dimensional array without rows.
+
+    Args:
+        dimensions: How many the array has.
+        form: What it should be, in words, as in "a vector: one number a parameter".
+        not_finite: What to look at where a value is NaN or infinite. Without it such values pass,
+            and a test of the exercise has to judge them.
+    """
+
+    def kind(value: Any, what: str) -> np.ndarray:
+        if dimensions == 2 and isinstance(value, list) and not value:
+            return np.zeros((0, 0))
+        try:
+            values = np.asarray(value)
+        except ValueError:  # rows of several lengths
+            values = np.array(None)
+        if values.dtype.kind not in "iuf" or values.ndim != dimensions:
+            raise Wrong(f"{what} should be {form}, but it is {_kind_name(value)}.")
+        if not_finite is not None and not np.isfinite(values).all():
+            raise Wrong(f"{what} holds NaN or infinity. {not_finite}")
+        return values.astype(float)
+
+    return kind
+
+
 def table(value: Any, what: str) -> pd.DataFrame:
     """Accept a DataFrame that has rows and columns."""
     if not isinstance(value, pd.DataFrame):

@@ -18,6 +18,8 @@ from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from privlab.exercises import accounting
+
 # q, σ, steps, δ: Poisson sampling with q, each step of sensitivity 1; add/remove neighbours.
 PUBLISHED = {
     # The table of the facts: Opacus RDP, Opacus PRV, dp-accounting RDP, dp-accounting PLD.
@@ -253,3 +255,26 @@ def test_classic_gaussian_formula_breaks_at_large_epsilon():
         assert ratio(0.9, delta) < 0.05
         assert ratio(10, delta) > 2
     assert ratio(15, 1e-5) > 20
+
+
+# ---- the graders' accountants -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("history", [((1.47, 0.05, 300),), ((0.9, 0.02, 400), (2.0, 0.25, 40))])
+def test_graders_sampled_epsilon_is_that_of_opacus(history):
+    from opacus.accountants import PRVAccountant
+
+    accountant = PRVAccountant()
+    accountant.history = list(history)
+    # PRV is an upper bound with an error setting of 0.01.
+    assert accounting.sampled_epsilon(history, 1e-5) == pytest.approx(
+        accountant.get_epsilon(1e-5), abs=0.02
+    )
+
+
+@pytest.mark.parametrize(("sigma", "steps"), [(0.7, 1), (4.0, 15), (13.9, 100)])
+def test_graders_gaussian_is_exact(sigma, steps):
+    epsilon = accounting.gaussian_epsilon(math.sqrt(steps) / sigma, 1e-5)
+    assert epsilon == pytest.approx(gaussian_epsilon(sigma / math.sqrt(steps), 1e-5), rel=1e-9)
+    assert accounting.gaussian_sigma(epsilon, 1e-5, steps) == pytest.approx(sigma, rel=1e-6)
+    assert accounting.gaussian_epsilon(1e-9, 1e-5) == 0

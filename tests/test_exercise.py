@@ -14,6 +14,7 @@ from privlab.exercise import (
     Note,
     NotTried,
     Wrong,
+    array,
     column,
     mapping,
     number,
@@ -120,6 +121,9 @@ def test_html_escapes_and_uses_no_colour_of_its_own():
         (column, [[1, 2], (1,), np.arange(3), pd.Series(["a"])], [None, 3, "a", np.eye(2), [None]]),
         (table, [pd.DataFrame({"x": [1]})], [None, [1], pd.DataFrame(), pd.DataFrame({"x": []})]),
         (mapping, [{}, {"a": 1}], [None, [1], "a"]),
+        (array(1, "a vector"), [[1, 2.5], np.arange(3), [np.nan]], [None, 1, "a", [[1]], [True]]),
+        (array(1, "a vector", "Why?"), [[1, 2.5]], [[1, np.nan], [np.inf]]),
+        (array(2, "a matrix"), [[], [[1, 2]], np.eye(2)], [None, [1], [[1], [1, 2]], [["a"]]]),
     ],
 )  # fmt: skip
 def test_kinds(kind, good, bad):

@@ -14,6 +14,19 @@ from .audited import LearnersMechanism, Neighbours, audit_answer
 # ---- 5.1 -----------------------------------------------------------------------------------------
 
 
+#: Least squares again and again, each time without the answers that fit worst.
+_LEAST_SQUARES = """
+import numpy as np
+
+def rebuild_despite_lies(groups, answers):
+    kept = np.arange(len(answers))
+    for _ in range(20):
+        solution, *_ = np.linalg.lstsq(groups[kept], answers[kept], rcond=None)
+        off = np.abs(groups @ solution - answers)
+        kept = np.argsort(off)[: int(0.7 * len(answers))]
+"""
+
+
 class DespiteLies(Exercise):
     """Rebuild a column from answers of which one in ten is a lie."""
 
@@ -29,17 +42,7 @@ class DespiteLies(Exercise):
         "kept = all rows; repeat 20 times: solve on the kept rows; off = |groups @ solution - "
         "answers|; kept = the 70 % of rows with the smallest off. At the end, solution > 0.5.",
     )
-    reference = """
-import numpy as np
-
-def rebuild_despite_lies(groups, answers):
-    kept = np.arange(len(answers))
-    for _ in range(20):
-        solution, *_ = np.linalg.lstsq(groups[kept], answers[kept], rcond=None)
-        off = np.abs(groups @ solution - answers)
-        kept = np.argsort(off)[: int(0.7 * len(answers))]
-    return (solution > 0.5).astype(int)
-"""
+    reference = _LEAST_SQUARES + "    return (solution > 0.5).astype(int)\n"
     mistakes = (
         Mistake(
             "plain least squares",
@@ -54,17 +57,7 @@ def rebuild_despite_lies(groups, answers):
         ),
         Mistake(
             "not rounded",
-            """
-import numpy as np
-
-def rebuild_despite_lies(groups, answers):
-    kept = np.arange(len(answers))
-    for _ in range(20):
-        solution, *_ = np.linalg.lstsq(groups[kept], answers[kept], rcond=None)
-        off = np.abs(groups @ solution - answers)
-        kept = np.argsort(off)[: int(0.7 * len(answers))]
-    return solution + 1e-3
-""",
+            _LEAST_SQUARES + "    return solution + 1e-3\n",
             "only 0 and 1",
         ),
         Mistake(
@@ -77,17 +70,7 @@ def rebuild_despite_lies(groups, answers):
         ),
         Mistake(
             "the opposite column",
-            """
-import numpy as np
-
-def rebuild_despite_lies(groups, answers):
-    kept = np.arange(len(answers))
-    for _ in range(20):
-        solution, *_ = np.linalg.lstsq(groups[kept], answers[kept], rcond=None)
-        off = np.abs(groups @ solution - answers)
-        kept = np.argsort(off)[: int(0.7 * len(answers))]
-    return (solution < 0.5).astype(int)
-""",
+            _LEAST_SQUARES + "    return (solution < 0.5).astype(int)\n",
             "the wrong way round",
         ),
         Mistake(

@@ -5,12 +5,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import norm
 
 from ..audit import AuditReport
 from ..data import load_fashion
-from ..exercise import Answers, Exercise, Kind, Mistake, Wrong, mapping, number
+from ..exercise import Answers, Exercise, Mistake, Wrong, array, mapping, number
+from .accounting import gaussian_sigma
 from .audited import LearnersMechanism, Neighbours, audit_answer
 
 #: The δ of the audits: large, so that they see much in few samples.
@@ -21,36 +20,11 @@ DELTA = 0.01
 SAMPLES = 8_000
 
 
-def _array(dimensions: int) -> Kind:
-    """Return a kind: arrays of finite numbers with so many dimensions."""
-    shape = ("", "a vector: one number a parameter", "an array (batch, parameters)")[dimensions]
-
-    def kind(value: Any, what: str) -> np.ndarray:
-        try:
-            array = np.asarray(value)
-        except ValueError:  # rows of several lengths
-            array = np.array(None)
-        if array.dtype.kind not in "iuf" or array.ndim != dimensions:
-            # A list of no rows has one dimension; it stands for an empty batch.
-            if isinstance(value, list | np.ndarray) and np.size(value) == 0 and dimensions == 2:
-                return np.zeros((0, 0))
-            raise Wrong(f"{what} should be {shape}, but it is {_seen(value)}.")
-        if not np.isfinite(array).all():
-            raise Wrong(
-                f"{what} holds NaN or infinity. Is something divided by the length of a gradient "
-                "of zeros, or by the size of an empty batch?"
-            )
-        return array.astype(float)
-
-    return kind
-
-
-def _seen(value: Any) -> str:
-    if value is None:
-        return "None (is there a `return` line?)"
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}"
-    return f"a {type(value).__name__}"
+#: Where NaN and infinity come from in these exercises.
+_LOOK = (
+    "Is something divided by the length of a gradient of zeros, or by the size of an empty batch?"
+)
+_PARAMETERS = array(1, "a vector: one number a parameter", _LOOK)
 
 
 def _lengths(gradients: np.ndarray) -> np.ndarray:
@@ -72,21 +46,6 @@ def _same(got: np.ndarray, wanted: np.ndarray) -> bool:
     return got.shape == wanted.shape and np.allclose(got, wanted, rtol=1e-4, atol=1e-7)
 
 
-@cache
-def gaussian_sigma(epsilon: float, delta: float = DELTA, steps: int = 1) -> float:
-    """Return the noise multiplier of some Gaussian steps on all records.
-
-    Source: Borja Balle and Yu-Xiang Wang, "Improving the Gaussian Mechanism for Differential
-    Privacy" (2018). Steps of one σ compose to one of σ / √steps.
-    """
-
-    def excess(sigma: float) -> float:
-        half, shift = 1 / (2 * sigma), epsilon * sigma
-        return norm.cdf(half - shift) - np.exp(epsilon) * norm.cdf(-half - shift) - delta
-
-    return float(brentq(excess, 0.1, 100) * np.sqrt(steps))
-
-
 # ---- 6.1 ---------------------------------------------------------------------------------------
 
 
@@ -95,7 +54,7 @@ class ClipEach(Exercise):
 
     label = "6.1"
     title = "Clip each record"
-    kinds = {"clip": _array(2)}
+    kinds = {"clip": array(2, "an array (batch, parameters)", _LOOK)}
     hints = (
         "How long is each row? Which factor makes a row of length 10 as long as 2, and which one "
         "leaves a row of length 1 alone?",
@@ -174,6 +133,8 @@ def clip(gradients, max_grad_norm):
 
     def _compare(self, answers: Answers, gradients: np.ndarray, bound: float) -> np.ndarray:
         got = answers.clip(gradients, bound)
+        if got.shape == (0, 0) and not len(gradients):
+            return got  # an empty list has no columns
         if got.shape != gradients.shape:
             raise Wrong(
                 f"From gradients of shape {gradients.shape} you make {got.shape}. Return one row "
@@ -288,7 +249,7 @@ class AuditedStep(Exercise):
     label = "6.2"
     title = "A step that survives the audit"
     points = 2
-    kinds = {"private_step": _array(1)}
+    kinds = {"private_step": _PARAMETERS}
     hints = (
         "The order is: clip each row, add the rows up, add the noise, divide.",
         "One record moves the sum of clipped rows by at most max_grad_norm. The standard "
@@ -589,7 +550,7 @@ class AuditedStep(Exercise):
     def _audit(answers: Answers, pairs: list[Neighbours], rng: np.random.Generator) -> str:
         def arguments(data: tuple, epsilon: float) -> tuple:
             gradients, bound, expected = data
-            return gradients, bound, gaussian_sigma(epsilon), expected
+            return gradients, bound, gaussian_sigma(epsilon, DELTA), expected
 
         def explain(report: AuditReport) -> str:
             return "One record moves your update by more than the noise hides."
@@ -636,7 +597,7 @@ class FindTheBugs(Exercise):
     label = "6.3"
     title = "Find the bugs"
     points = 2
-    kinds = {"train": _array(1)}
+    kinds = {"train": _PARAMETERS}
     hints = (
         "Read it line by line against the formula; `rate` already holds 1 / (q n), so the last "
         "line is right. What shape has each array? Print `norms.shape` "
@@ -857,7 +818,7 @@ class FindTheBugs(Exercise):
         answers: Answers, pairs: list[Neighbours], rng: np.random.Generator, steps: int
     ) -> str:
         def arguments(data: tuple, epsilon: float) -> tuple:
-            sigma = gaussian_sigma(epsilon, steps=steps)
+            sigma = gaussian_sigma(epsilon, DELTA, steps)
             return (*data, 1.0, steps, 0.5, 2.0, sigma)
 
         mechanism = LearnersMechanism(answers, "train", arguments)

@@ -10,26 +10,7 @@ from scipy.stats import norm
 
 from ..attacks.membership import coin_flips, leave_one_out, lira, logit_confidence, roc
 from ..data import load_fashion
-from ..exercise import Answers, Exercise, Kind, Mistake, Wrong, number
-
-
-def _array(dimensions: int, form: str) -> Kind:
-    """Return a kind: arrays of finite numbers with so many dimensions."""
-
-    def kind(value: Any, what: str) -> np.ndarray:
-        try:
-            array = np.asarray(value)
-        except ValueError:  # rows of several lengths
-            array = np.array(None)
-        if array.dtype.kind not in "iuf" or array.ndim != dimensions:
-            seen = f"an array of shape {array.shape}" if array.dtype.kind in "biufc" else "no array"
-            if value is None:
-                seen = "None (is there a `return` line?)"
-            raise Wrong(f"{what} should be {form}, but it is {seen}.")
-        return array.astype(float)
-
-    return kind
-
+from ..exercise import Answers, Exercise, Mistake, Wrong, array, number
 
 # ---- softmax models, many at once: shadow data for 8.2, the given defences of 8.4 ---------------
 
@@ -358,7 +339,7 @@ class Lira(Exercise):
     label = "8.2"
     title = "LiRA from shadow models"
     points = 2
-    kinds = {"lira_scores": _array(1, "a vector: one score a record")}
+    kinds = {"lira_scores": array(1, "a vector: one score a record")}
     hints = (
         "For each record there are two groups of shadow models: trained with it, and without. "
         "Under which of the two is the target's confidence more likely?",
@@ -792,7 +773,7 @@ class Defend(Exercise):
     label = "8.4"
     title = "Defend a model"
     points = 3
-    kinds = {"train": _array(2, "an array of shape (features, 10)")}
+    kinds = {"train": array(2, "an array of shape (features, 10)")}
     hints = (
         "Start with softmax regression by gradient descent in numpy, 60 steps: it passes the first "
         "test and fails the second. Then limit what one record can do.",

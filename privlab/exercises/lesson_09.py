@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..data import load_fashion
-from ..exercise import Answers, Exercise, Mistake, Wrong, number
+from ..exercise import Answers, Exercise, Mistake, Wrong, array, number
+from .accounting import gaussian_epsilon, sampled_epsilon
 
 # ---- the grader's own accountant ---------------------------------------------------------------
 
@@ -59,37 +60,22 @@ def _epsilon(run: Run, accountant: str = "pld") -> float:
         accountant: ``"pld"``, within a thousandth of the truth, or ``"rdp"``, a looser bound.
     """
     import dp_accounting
-    from dp_accounting import pld, rdp
+    from dp_accounting import rdp
 
     # An image turns the mean of its microbatch around: from one end of the ball to the other.
     sensitivity = 1 if run.microbatch_size == 1 else 2
-    event = dp_accounting.GaussianDpEvent(run.noise_multiplier / sensitivity)
-    times = run.epochs
-    if run.sampling == "poisson":
-        event = dp_accounting.PoissonSampledDpEvent(run.batch_size / run.n, event)
-        times = run.steps
-    elif accountant == "pld":  # Gaussians compose to a Gaussian, whose ε is exact
-        return _gaussian_epsilon(sensitivity * math.sqrt(times) / run.noise_multiplier, run.delta)
-    # The grid rounds losses up: coarser is faster and stays a bound. Whole orders alone keep RDP
-    # from logging about those that do not converge.
+    noise = run.noise_multiplier / sensitivity
+    poisson = run.sampling == "poisson"
+    rate, times = (run.batch_size / run.n, run.steps) if poisson else (1.0, run.epochs)
     if accountant == "pld":
-        ledger = pld.PLDAccountant(value_discretization_interval=1e-3)
-    else:
-        ledger = rdp.RdpAccountant([*range(2, 64), 128, 256, 512])
-    ledger.compose(dp_accounting.SelfComposedDpEvent(event, times))
+        if poisson:
+            return sampled_epsilon(((noise, rate, times),), run.delta)
+        return gaussian_epsilon(math.sqrt(times) / noise, run.delta)  # exact
+    # Whole orders alone keep RDP from logging about those that do not converge.
+    ledger = rdp.RdpAccountant([*range(2, 64), 128, 256, 512])
+    event = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise))
+    ledger.compose(event, times)
     return float(ledger.get_epsilon(run.delta))
-
-
-def _gaussian_epsilon(mu: float, delta: float) -> float:
-    """Return the exact ε of N(0, 1) against N(μ, 1) (Balle and Wang 2018)."""
-    from scipy.optimize import brentq
-    from scipy.stats import norm
-
-    def excess(epsilon: float) -> float:
-        ahead, behind = norm.logcdf(mu / 2 - epsilon / mu), norm.logcdf(-mu / 2 - epsilon / mu)
-        return math.exp(ahead) - math.exp(epsilon + behind) - delta
-
-    return float(brentq(excess, 0, mu * mu + 20 * mu)) if excess(0) > 0 else 0.0
 
 
 def _clt_epsilon(run: Run) -> float:
@@ -97,7 +83,7 @@ def _clt_epsilon(run: Run) -> float:
     steps = run.epochs * run.n / run.batch_size
     exponent = min(1 / run.noise_multiplier**2, 500)
     mu = run.batch_size / run.n * math.sqrt(steps * math.expm1(exponent))
-    return _gaussian_epsilon(mu, run.delta)
+    return gaussian_epsilon(mu, run.delta)
 
 
 def _changed(name: str, old: str, new: str, says: str, code: str) -> Mistake:
@@ -108,21 +94,6 @@ def _changed(name: str, old: str, new: str, says: str, code: str) -> Mistake:
 
 
 # ---- 9.1 ---------------------------------------------------------------------------------------
-
-
-def _vector(value: Any, what: str) -> np.ndarray:
-    """Accept a list or an array of finite numbers, of one dimension."""
-    if not isinstance(value, list | tuple | np.ndarray):
-        raise Wrong(f"{what} should be an array (parameters,), but it is a {type(value).__name__}.")
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise Wrong(f"{what} should be an array of numbers, but it holds other things.") from None
-    if array.ndim != 1:
-        raise Wrong(f"{what} should be one row of numbers, (parameters,); it is {array.shape}.")
-    if not np.isfinite(array).all():
-        raise Wrong(f"{what} holds NaN or infinity. What happens to a gradient of zeros?")
-    return array
 
 
 def _shrink(rows: np.ndarray, bound: float) -> np.ndarray:
@@ -159,7 +130,12 @@ class Microbatches(Exercise):
     label = "9.1"
     title = "What a microbatch bounds"
     points = 2
-    kinds = {"clipped_sum": _vector, "largest_change": number}
+    kinds = {
+        "clipped_sum": array(
+            1, "one row of numbers, (parameters,)", "What happens to a gradient of zeros?"
+        ),
+        "largest_change": number,
+    }
     hints = (
         "Three steps: average within each microbatch, clip each mean, add up. For the second "
         "function think of eight neighbours that all pull one way, and one image that pulls the "

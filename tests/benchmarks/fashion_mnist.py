@@ -25,10 +25,9 @@ import torch
 from dp_accounting import GaussianDpEvent, SelfComposedDpEvent
 from dp_accounting.pld import PLDAccountant
 from opacus.accountants import PRVAccountant
-from scipy.optimize import brentq
-from scipy.stats import norm
 from tqdm import tqdm
 
+from privlab.exercises.accounting import gaussian_epsilon, gaussian_sigma
 from privlab.features import fixed_features, train_linear
 
 EPSILON, DELTA = 3.0, 1e-5
@@ -75,17 +74,6 @@ def features(images: torch.Tensor) -> np.ndarray:
     return torch.cat(parts).numpy()
 
 
-def exact_epsilon(sigma: float) -> float:
-    """Return ε of all steps together: they are one Gaussian mechanism (Balle and Wang 2018)."""
-    mu = math.sqrt(STEPS) / sigma
-
-    def delta(epsilon: float) -> float:
-        near, far = norm.cdf(mu / 2 - epsilon / mu), norm.cdf(-mu / 2 - epsilon / mu)
-        return near - math.exp(epsilon) * far
-
-    return brentq(lambda epsilon: delta(epsilon) - DELTA, 0, 50)
-
-
 def epsilons(sigma: float) -> dict[str, float]:
     """Return ε by a closed form and by the accountants of two other libraries."""
     pld, prv = PLDAccountant(), PRVAccountant()
@@ -96,7 +84,7 @@ def epsilons(sigma: float) -> dict[str, float]:
         warnings.simplefilter("ignore")
         by_prv = float(prv.get_epsilon(delta=DELTA))
     return {
-        "closed form": exact_epsilon(sigma),
+        "closed form": gaussian_epsilon(math.sqrt(STEPS) / sigma, DELTA),
         "dp-accounting PLD": pld.get_epsilon(DELTA),
         "Opacus PRV (an upper bound, 0.01 of error allowed)": by_prv,
     }
@@ -124,8 +112,9 @@ def main() -> int:
     F, F_test = features(X), features(X_test)
     print(f"features of {len(X) + len(X_test):,} images: {time.perf_counter() - start:.0f} s")
 
-    # One part in a million of room for the rounding of the accountants.
-    sigma = brentq(lambda sigma: exact_epsilon(sigma) - EPSILON * (1 - 1e-6), 10, 1000)
+    # One part in a million of room for the rounding of the accountants. All steps together are one
+    # Gaussian mechanism.
+    sigma = gaussian_sigma(EPSILON * (1 - 1e-6), DELTA, STEPS)
     spent = epsilons(sigma)
     print(f"{STEPS} steps, sample rate 1, noise multiplier {sigma:.3f}, delta {DELTA:g}")
     print("epsilon by " + ", ".join(f"{name}: {value:.4f}" for name, value in spent.items()))

@@ -14,7 +14,8 @@ from ..audit import AuditReport
 from ..data import load_fashion
 from ..exercise import Answers, Exercise, Kind, Mistake, Wrong, mapping, number
 from .audited import LearnersMechanism, Neighbours, audit_answer
-from .lesson_06 import DELTA, SAMPLES, gaussian_sigma
+from .accounting import gaussian_sigma
+from .lesson_06 import DELTA, SAMPLES
 
 
 @cache
