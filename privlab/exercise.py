@@ -24,9 +24,6 @@ import pandas as pd
 
 from .wire import NotPlain, pack, unpack
 
-#: A check gives up after this many seconds.
-TIME_LIMIT = 30
-
 
 class Wrong(AssertionError):
     """The answer is wrong; the message is shown to the learner."""
@@ -120,7 +117,7 @@ def column(value: Any, what: str) -> pd.Series:
 def array(dimensions: int, form: str, not_finite: str | None = None) -> Kind:
     """Make a kind that accepts arrays of numbers, and lists that are such an array.
 
-    An empty list stands for a two-dimensional array without rows.
+    No rows at all, ``[]`` or ``np.array([])``, stand for a two-dimensional array without rows.
 
     Args:
         dimensions: How many the array has.
@@ -130,12 +127,12 @@ def array(dimensions: int, form: str, not_finite: str | None = None) -> Kind:
     """
 
     def kind(value: Any, what: str) -> np.ndarray:
-        if dimensions == 2 and isinstance(value, list) and not value:
-            return np.zeros((0, 0))
         try:
             values = np.asarray(value)
         except ValueError:  # rows of several lengths
             values = np.array(None)
+        if dimensions == 2 and values.shape == (0,):
+            return np.zeros((0, 0))
         if values.dtype.kind not in "iuf" or values.ndim != dimensions:
             raise Wrong(f"{what} should be {form}, but it is {_kind_name(value)}.")
         if not_finite is not None and not np.isfinite(values).all():
@@ -367,6 +364,8 @@ class Exercise:
         hints: From a nudge to nearly the answer.
         reference: A whole answer cell that is right.
         mistakes: Typical mistakes, each told its own message.
+        time_limit: A check gives up after this many seconds.
+        when_slow: What the learner is told then.
     """
 
     label: str
@@ -376,6 +375,10 @@ class Exercise:
     hints: tuple[str, ...]
     reference: str
     mistakes: tuple[Mistake, ...]
+    time_limit: float = 30
+    when_slow: str = (
+        "Is there an endless loop? (Train a model in a cell above, not in the function.)"
+    )
 
     def __init__(self) -> None:
         self._hints_shown = 0
@@ -425,7 +428,7 @@ class Exercise:
         peer = LocalPeer(namespace)
         heading = f"Exercise {self.label}"
         try:
-            with _time_limit(TIME_LIMIT):
+            with _time_limit(self.time_limit):
                 results = self.run(peer, seed)
         except NotTried as missing:
             if str(missing) in namespace and callable(namespace[str(missing)]):
@@ -438,13 +441,9 @@ class Exercise:
                 )
             return Note(f"{heading} · not tried yet", (advice,))
         except (TimeUp, KeyboardInterrupt) as stop:
-            reason = (
-                f"took longer than {TIME_LIMIT} s" if isinstance(stop, TimeUp) else "was stopped"
-            )
-            advice = (
-                "Is there an endless loop? (Train a model in a cell above, not in the function.)"
-            )
-            return Note(f"{heading} · not yet", (f"The check {reason}. {advice}",))
+            slow = isinstance(stop, TimeUp)
+            reason = f"took longer than {self.time_limit:g} s" if slow else "was stopped"
+            return Note(f"{heading} · not yet", (f"The check {reason}. {self.when_slow}",))
         problems = [result.problem for result in results if result.problem]
         if not problems:
             evidence = tuple(result.evidence for result in results if result.evidence)

@@ -1,5 +1,6 @@
 """Exercises of lesson 06: clipping, an audited step, a training loop with bugs, settings."""
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -134,7 +135,7 @@ def clip(gradients, max_grad_norm):
     def _compare(self, answers: Answers, gradients: np.ndarray, bound: float) -> np.ndarray:
         got = answers.clip(gradients, bound)
         if got.shape == (0, 0) and not len(gradients):
-            return got  # an empty list has no columns
+            return got  # no rows have no columns
         if got.shape != gradients.shape:
             raise Wrong(
                 f"From gradients of shape {gradients.shape} you make {got.shape}. Return one row "
@@ -378,6 +379,12 @@ class AuditedStep(Exercise):
         self._check_mean(runs, gradients, bound, expected)
         self._check_scale(runs, scale, bound, sigma, expected, len(gradients))
         noise = runs - runs.mean(axis=0)
+        # 6,000 Gaussian draws stay within 3 standard deviations once in 10 million times.
+        if np.abs(noise).max() < 3 * noise.std():
+            raise Wrong(
+                "The noise is cut off: in 2,000 calls none is beyond three standard deviations. "
+                "Then an update near the end of its range tells the sum. Add Gaussian noise whole."
+            )
         kurtosis = float((noise**4).mean() / (noise**2).mean() ** 2)
         # 6,000 Gaussian draws give 3 ± 0.06: 0.4 are z = 6. Laplace has 6, a uniform 1.8.
         if abs(kurtosis - 3) > 0.4:
@@ -523,6 +530,9 @@ class AuditedStep(Exercise):
             self._pair([[3.0, 3], [-90, 1], [0, 0]], [0, -1e6], low, 1, "a mixed batch"),
             self._pair(rng.normal(size=(30, 5)), [1e9, 0, 0, 0, 0], 2.0, 30, "thirty records"),
             self._pair([[1e-9, 0, 0]], [2.0, 2, 2], 0.01, 100, "one tiny gradient"),
+            # For steps that leave records out, or that take their bound from the batch.
+            self._pair([[-8.0, 0]] * 4, [100.0, 0], high, 2, "four opposing ones", first=True),
+            self._pair([[0.5, 0]] * 4 + [[4.0, 0]] * 4, [0.0, 0], high, 4, "short and long ones"),
         ]
         return self._audit(answers, pairs, rng)
 
@@ -535,16 +545,18 @@ class AuditedStep(Exercise):
             self._pair(many, outlier, bound, 50, "some hundred records"),
             self._pair(rng.normal(size=(30, 5)), [0.0] * 5, 0.1, 8, "thirty records"),
             self._pair([[50.0, 0]] * 3, [-50.0, 0], 10.0, 1, "three oversized ones"),
+            self._pair([[0.1, 0]] * 30 + [[4.0, 0]] * 2, [1e6, 0], 4.0, 9, "short and long ones"),
         ]
         self._audit(answers, pairs, rng)
 
     @staticmethod
-    def _pair(others: Any, record: list, bound: float, expected: int, name: str) -> Neighbours:
+    def _pair(
+        others: Any, record: list, bound: float, expected: int, name: str, first: bool = False
+    ) -> Neighbours:
         others, record = np.array(others, dtype=float), np.array([record], dtype=float)
+        both = (record, others) if first else (others, record)
         names = (f"for {name} and one more", f"for {name}")
-        return Neighbours(
-            (np.vstack([others, record]), bound, expected), (others, bound, expected), names
-        )
+        return Neighbours((np.vstack(both), bound, expected), (others, bound, expected), names)
 
     @staticmethod
     def _audit(answers: Answers, pairs: list[Neighbours], rng: np.random.Generator) -> str:
@@ -651,6 +663,15 @@ class FindTheBugs(Exercise):
             "depends on the number of records",
         ),
         Mistake("nothing is clipped", _training(clipped="gradients"), "not clipped at all"),
+        Mistake(
+            "all noise at the end",
+            _training(step="clipped.sum(axis=0)").replace(
+                "    return weights",
+                "    whole = rate * noise_multiplier * max_grad_norm * np.sqrt(steps)\n"
+                "    return weights + rng.normal(0, whole, size=X.shape[1])",
+            ),
+            "before the next gradient",
+        ),
     )
 
     def _runs(
@@ -670,6 +691,11 @@ class FindTheBugs(Exercise):
         gradients = (0.5 - y)[:, None] * X
         quiet = self._runs(answers, (X, y), (1.0, 1, rate, bound, 1e-6), 3, rng)[0] / -rate
         loud = self._runs(answers, (X, y), (1.0, 1, rate, bound, sigma), 1_500, rng) / -rate
+        if np.ptp(loud, axis=0).max() == 0 and not np.allclose(loud[0], quiet):
+            raise Wrong(
+                "The training comes out the same in every call, so anybody can subtract its noise. "
+                "Draw everything from the `rng` that is given."
+            )
         close = lambda value: np.allclose(quiet, value, atol=1e-3 * bound)  # noqa: E731
         noise = loud - quiet
         spread = float(np.sqrt((noise**2).mean()))
@@ -770,7 +796,7 @@ class FindTheBugs(Exercise):
         if abs(both - q) > 0.045:  # 6,000 coins measure it to 0.6 %
             raise Wrong(
                 f"A record takes part in {both:.0%} of the steps; sample_rate says {q:.0%}, and "
-                "the accountant counts on the sampling."
+                "the accountant counts on the sampling: a coin for each record in each step."
             )
         expected = np.outer(share, share) * times
         chi_square = float(((seen - expected) ** 2 / expected).sum())
@@ -783,6 +809,25 @@ class FindTheBugs(Exercise):
                 f"(coins: {share[2]:.0%}), and two records are never in step "
                 f"in {seen[0, 0] / times:.0%} (coins: {share[0] ** 2:.0%}). The accountant counts "
                 "on fresh coins in every step."
+            )
+
+    def test_late_noise(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Does the noise of a step reach the gradients of the next ones?"""
+        # One record pulls the only weight up by 1 (clipped) wherever it is below 0.2, say; noise
+        # of 1 throws it down again. Without noise it would stay at 1 after the first step.
+        steps, times = 30, 500
+        data = (np.array([[10.0]]), np.array([1]))
+        runs = self._runs(answers, data, (1.0, steps, 1.0, 1.0, 1.0), times, rng)[:, 0]
+        weights = np.zeros(20_000)
+        for _ in range(steps):
+            pull = 10 * (1 / (1 + np.exp(np.minimum(10 * weights, 700))))
+            weights = weights + np.minimum(pull, 1) + rng.normal(size=len(weights))
+        # The reference comes to 5 with a standard error of 0.16; 6 of these are granted.
+        if abs(runs.mean() - weights.mean()) > 6 * weights.std() / math.sqrt(times):
+            raise Wrong(
+                f"After {steps} steps on one record its weight is {runs.mean():.2f} on average; "
+                f"with noise in every step it is {weights.mean():.2f}. Add a step's noise before "
+                "the next gradient is computed: else gradients see weights without any."
             )
 
     def test_audit(self, answers: Answers, rng: np.random.Generator) -> str:
@@ -867,7 +912,7 @@ _MOST_STEPS = 2_000
 
 #: What the evidence compares with: batch_size, max_grad_norm, learning_rate, steps.
 _GIVEN = {
-    "small batches": (32, 3.0, 0.3, 100),
+    "small batches, many steps": (20, 1.0, 0.2, 1000),
     "large batches, few steps": (1000, 1.0, 6.0, 30),
     "large batches, short clip": (500, 0.3, 7.0, 300),
 }
@@ -933,6 +978,12 @@ def _settings(value: Any, what: str) -> tuple[float, float, float, int]:
     missing = [key for key in _KEYS if key not in given]
     if missing:
         raise Wrong(f"There is no value for {', '.join(missing)} in {what}.")
+    others = [str(key) for key in given if key not in _KEYS]
+    if others:
+        raise Wrong(
+            f"{what} has a value for {', '.join(others)}. Give {', '.join(_KEYS)} alone: the "
+            "grader finds the noise."
+        )
     numbers = {key: number(given[key], f"{key} in {what}") for key in _KEYS}
     batch, bound, rate, steps = numbers.values()
     if not 1 <= batch <= _ROWS:

@@ -88,6 +88,10 @@ class StepsLeft(Exercise):
             "at another δ",
         ),
     )  # fmt: skip
+    time_limit = 120
+    when_slow = (
+        "Search by halves, not step by step, and let the accountant use a coarser grid (hint 3)."
+    )
     #: ε may be over by what two grids of one accountant differ; 4 % of the steps may be wasted.
     slack, waste = 1e-3, 0.04
 
@@ -141,9 +145,9 @@ class StepsLeft(Exercise):
         if spent <= epsilon * (1 + self.slack) and steps >= (1 - self.waste) * most - 1:
             return f"{steps:g} steps after {len(history)} parts: PLD confirms ε = {spent:.3f}."
         if spent > epsilon:
-            cost = f"That costs ε = {spent:.3g}" if spent < math.inf else "That is far too many"
+            cost = f"That costs ε = {spent:.4f}" if spent < math.inf else "That is far too many"
         else:
-            cost = f"That spends ε = {spent:.3g} only: {most} would fit"
+            cost = f"That spends ε = {spent:.4f} only: {most} would fit"
         raise Wrong(f"{told} {cost}. {self._why(steps, history, noise, rate, epsilon, delta)}")
 
     @staticmethod
@@ -176,7 +180,10 @@ class StepsLeft(Exercise):
             return "It is right at another δ, 1e-05."
         if steps and abs(rdp(int(steps)) / epsilon - 1) < 0.02:
             return "It is what the looser RDP accountant allows."
-        return "Put history and new steps into one accountant, and search for the last that fits."
+        return (
+            "Put history and new steps into one accountant, and search for the last step that "
+            "fits, one by one in the end."
+        )
 
 
 @cache
@@ -197,7 +204,7 @@ def _most(history: History, noise: float, rate: float, epsilon: float, delta: fl
 Layers = list[tuple[str, dict[str, Any]]]
 
 #: What may stand for a layer that normalises: within one record, or (wrongly) across records.
-_WITHIN = ("GroupNorm", "LayerNorm", "InstanceNorm1d", "InstanceNorm2d")
+_WITHIN = ("GroupNorm", "LayerNorm", "RMSNorm", "InstanceNorm1d", "InstanceNorm2d")
 _NORMALISE = {*_WITHIN, "BatchNorm1d", "BatchNorm2d"}
 
 
@@ -210,9 +217,9 @@ def _layers(value: Any, what: str) -> Layers:
             raise Wrong(f"{what} should hold pairs: the name of a layer, a dict of arguments.")
         name, arguments = each
         if not isinstance(name, str) or not isinstance(arguments, dict):
-            raise Wrong(f"In {what} a layer should be a name and a dict of arguments.")
+            raise Wrong(f"{what} should hold, for each layer, its name and a dict of arguments.")
         if not all(isinstance(key, str) for key in arguments):
-            raise Wrong(f"In {what} the arguments of {name} should have names.")
+            raise Wrong(f"{what} should give names to the arguments of {name}.")
     return [(name, dict(arguments)) for name, arguments in value]
 
 
@@ -245,8 +252,8 @@ class MakeValid(Exercise):
         "with BatchNorm or InstanceNorm; how many parameters they have does not matter.",
         'BatchNorm of C features becomes ("GroupNorm", {"num_groups": g, "num_channels": C}); g '
         "must divide C, and after a linear layer each group needs more than one feature.",
-        "math.gcd(C, 4) is a good g. An InstanceNorm looks at one image alone, but may keep "
-        "running statistics: set its track_running_stats to False.",
+        "math.gcd(C, 4) is a good g, if C is more than 4. An InstanceNorm looks at one image "
+        "alone, but may keep running statistics: set its track_running_stats to False.",
     )
     reference = _ALL_KINDS
     mistakes = (
@@ -748,6 +755,10 @@ def train(X, y, epsilon, delta, seed):
         ),
         Mistake("too small a learning rate", _by_hand(lr="0.01"), "right on only"),
     )  # fmt: skip
+    time_limit = 120
+    when_slow = (
+        'Finding the noise takes longest: look for it with accountant="rdp", or take fewer steps.'
+    )
     epsilon, large, delta, floor = 2.0, 40.0, 1e-5, 0.80
     #: How many standard errors a right answer is granted: one side of 3.5 is 1 in 4,000.
     z = 3.5
@@ -768,7 +779,7 @@ def train(X, y, epsilon, delta, seed):
         # The reference: 81.9 %, and 0.44 points from run to run: the floor is four of these below.
         if right < self.floor:
             raise Wrong(
-                f"Your model is right on only {right:.1%} of new images; {self.floor:.0%} is asked "
+                f"Your model is right on only {right:.2%} of new images; {self.floor:.0%} is asked "
                 "for. Look at the learning rate, the clipping norm and the size of the batches."
             )
         spent = sampled_epsilon(history, self.delta)
