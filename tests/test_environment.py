@@ -60,9 +60,9 @@ def test_ready_lessons_can_start_here_and_at_once(entry) -> None:
 
 
 def timed(function, *arguments) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     function(*arguments)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def test_unknown_lesson() -> None:

@@ -309,7 +309,7 @@ def test_where_tensorflow_cannot_be_had(
 def test_full_disk() -> None:
     setup.check_space([setup.LAB], free=10**10)
     setup.check_space([], free=0)
-    with pytest.raises(setup.SetupProblem, match=r"5\.0 GB, 2\.0 GB are free.*make lab-only"):
+    with pytest.raises(setup.SetupProblem, match=r"5\.8 GB, 2\.0 GB are free.*make lab-only"):
         setup.check_space([setup.LAB, setup.TF], free=2 * 10**9)
 
 

@@ -18,7 +18,8 @@ HEADER = (
     "that\n# file, not this one.\n"
 )
 OPTIONS = (
-    *("--extra", "lessons", "--extra", "lab", "--extra", "test", "--strip-extras"),
+    *(f"--extra={name}" for name in ("lessons", "flower", "pysyft", "lab", "test")),
+    "--strip-extras",
     *("--annotation-style", "line", "--no-header", "--quiet"),
     # The file must not say from where this computer fetches its packages.
     *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host"),

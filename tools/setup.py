@@ -49,7 +49,7 @@ class Environment(NamedTuple):
     name: str
     newest: "tuple[int, int]"  # Python
     options: "tuple[str, ...]"  # of the pip install that reads the requirement file
-    gigabytes: float  # free space to ask for: the folder (1.6 and 2.4) and pip's downloads
+    gigabytes: float  # free space to ask for: the folder (2.3 and 2.5) and pip's downloads
 
     @property
     def folder(self) -> Path:
@@ -72,7 +72,7 @@ class Environment(NamedTuple):
         return VENVS / (self.name + ".log")
 
 
-LAB = Environment("lab", (3, 13), (), 2.0)
+LAB = Environment("lab", (3, 13), (), 2.8)
 TF = Environment("tf", (3, 11), ("--no-deps",), 3.0)
 
 

@@ -34,7 +34,10 @@ def _whole(name: str, value: int, low: int) -> None:
 
 
 def _positive(name: str, value: float) -> None:
-    _require(np.isfinite(value) and value > 0, f"{name} must be above 0, not {value!r}")
+    _require(
+        not isinstance(value, bool) and np.isfinite(value) and value > 0,
+        f"{name} must be above 0, not {value!r}",
+    )
 
 
 # ---- how alike two images are --------------------------------------------------------------------
@@ -47,6 +50,11 @@ def _two(image: ArrayLike, other: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
             each.ndim >= 2 and each.size > 0 and bool(np.isfinite(each).all()),
             f"{name} must hold finite pixels, of shape (…, height, width), "
             f"not of shape {each.shape}",
+        )
+        _require(
+            -1e-6 <= each.min() <= each.max() <= 1 + 1e-6,
+            f"{name} must hold pixels from 0 to 1, not from {each.min():.3g} to {each.max():.3g}: "
+            "divide by 255, or clip",
         )
     sizes = [each.shape[-2:] for each in pair]
     _require(sizes[0] == sizes[1], f"image and other must be of one size, not {sizes}")
@@ -70,7 +78,7 @@ def ssim(image: ArrayLike, other: ArrayLike, window: int = 7) -> np.ndarray:
         One number an image, of shape (…).
 
     Raises:
-        ValueError: Shapes do not fit, or a pixel is not finite.
+        ValueError: Shapes do not fit, or a pixel is not from 0 to 1.
     """
     first, second = _two(image, other)
     _whole("window", window, 3)
@@ -106,7 +114,7 @@ def psnr(image: ArrayLike, other: ArrayLike) -> np.ndarray:
         other: The same, or of a shape that broadcasts against it.
 
     Raises:
-        ValueError: Shapes do not fit, or a pixel is not finite.
+        ValueError: Shapes do not fit, or a pixel is not from 0 to 1.
     """
     first, second = _two(image, other)
     with np.errstate(divide="ignore"):
@@ -127,7 +135,8 @@ def matched(guesses: ArrayLike, originals: ArrayLike) -> tuple[np.ndarray, np.nd
         For each original the index of its guess, and their :func:`ssim`; both of shape (n,).
 
     Raises:
-        ValueError: Shapes do not fit, or there are fewer guesses than originals.
+        ValueError: Shapes do not fit, a pixel is not from 0 to 1, or there are fewer guesses than
+            originals.
     """
     guesses, originals = _two(guesses, originals)
     _require(
@@ -147,11 +156,11 @@ def dense_input(weight_gradient: ArrayLike, bias_gradient: ArrayLike) -> np.ndar
     """Return the input of a fully connected layer, from the gradient of one record.
 
     Row i of the weights' gradient is the bias' gradient of unit i times the input. This is the
-    least squares solution over all units: exact where the gradient is, and the best unbiased
-    estimate where independent noise was added to the weights' part alone. An update, or a clipped
-    gradient, is a multiple of the gradient and does as well. Source: Le Trieu Phong, Yoshinori
-    Aono, Takuya Hayashi, Lihua Wang and Shiho Moriai, "Privacy-Preserving Deep Learning via
-    Additively Homomorphic Encryption" (2018).
+    least squares solution over all units: exact where the gradient is, and the best linear unbiased
+    estimate where independent noise of equal variance was added to the weights' part alone. An
+    update, or a clipped gradient, is a multiple of the gradient and does as well. Source: Le Trieu
+    Phong, Yoshinori Aono, Takuya Hayashi, Lihua Wang and Shiho Moriai, "Privacy-Preserving Deep
+    Learning via Additively Homomorphic Encryption" (2018).
 
     Args:
         weight_gradient: Of shape (units, inputs).
@@ -192,12 +201,18 @@ def label_of_one(bias_gradient: ArrayLike) -> int:
         bias_gradient: One number a class, at least two.
 
     Raises:
-        ValueError: Not one finite number a class.
+        ValueError: Not one finite number a class, or not exactly one of them negative: then it is
+            an update, or that of several records.
     """
     bias = np.asarray(bias_gradient, dtype=float)
     _require(
         bias.ndim == 1 and bias.size >= 2 and bool(np.isfinite(bias).all()),
         f"bias_gradient must be finite, one number a class, not of shape {bias.shape}",
+    )
+    _require(
+        int((bias < 0).sum()) == 1,
+        f"bias_gradient of one record has exactly one negative entry, not {(bias < 0).sum()}: is "
+        "it an update (turn the sign), or that of several records?",
     )
     return int(bias.argmin())
 
@@ -217,8 +232,8 @@ def local_update(
 
     Args:
         network: Left as it is.
-        images: As the network takes them.
-        labels: Integers, one an image.
+        images: As the network takes them; finite.
+        labels: Integers from 0, one an image.
         steps: Steps of gradient descent on cross entropy, at least 1.
         learning_rate: Above 0.
         differentiable: Whether gradients may be taken through the update.
@@ -236,6 +251,11 @@ def local_update(
         len(images) == len(labels) and len(images) > 0,
         f"images and labels must be as many, at least 1, not {len(images)} and {len(labels)}",
     )
+    _require(
+        labels.dtype == torch.int64 and bool((labels >= 0).all()),
+        f"labels must be integers from 0 (torch.int64), not {labels.tolist()} ({labels.dtype})",
+    )
+    _require(bool(torch.isfinite(images).all()), "images must be finite")
     start = dict(network.named_parameters())
     weights = start
     for _ in range(steps):
@@ -280,7 +300,7 @@ def match_update(
         seed: Of the random pixels; the global generator of PyTorch is left as it was.
 
     Returns:
-        Images of shape (n, *shape); pixels may lie outside 0 to 1.
+        Images of shape (n, *shape); pixels are cut to 0 … 1.
 
     Raises:
         ValueError: An argument is out of range, or the update is not of this network, or zero.
@@ -316,7 +336,7 @@ def match_update(
         return loss
 
     search.step(mismatch)
-    return guess.detach()
+    return guess.detach().clamp(0, 1)
 
 
 # ---- a server that lies --------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_matched_finds_a_shuffled_order():
 
 def test_matched_gives_no_guess_twice():
     # All originals are most alike the first guess.
-    originals = IMAGES[[0, 0]] + np.array([0, 0.01])[:, None, None]
+    originals = IMAGES[[0, 0]] * np.array([1, 0.99])[:, None, None]
     index, scores = iv.matched(IMAGES[:3], originals)
     assert len(set(index)) == 2
     assert scores.max() > 0.95 > scores.min()

@@ -76,7 +76,9 @@ def dirichlet_partition(
     Args:
         labels: Class of each record, of shape (n,).
         clients: How many, 1 to n.
-        alpha: Above 0; 100 is nearly even, 0.1 leaves most clients one or two classes.
+        alpha: Above 0; 100 is nearly even, 0.1 leaves most clients one or two classes. It is the
+            concentration of each class: with ``equal_sizes``, Hsu and others multiply theirs by
+            shares that sum to 1, so that their α is this one times the number of classes.
         rng: Draws.
         equal_sizes: Whether sizes may differ by one record at most.
         min_size: Partitions with a smaller client are drawn again.
@@ -87,9 +89,7 @@ def dirichlet_partition(
     Raises:
         ValueError: An argument is out of range, or 1,000 draws left a client with too few records.
     """
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or len(labels) == 0:
-        raise ValueError(f"labels must be of shape (n,), n at least 1, not {labels.shape}")
+    labels = _labels(labels)
     _integer("clients", clients, 1, len(labels))
     _positive("alpha", alpha)
     _integer("min_size", min_size, 0, len(labels) // clients)
@@ -141,11 +141,9 @@ def natural_partition(groups: Sequence | np.ndarray | pd.Series) -> dict[str, np
         For each name, in sorted order, the indices of its records, sorted.
 
     Raises:
-        ValueError: ``groups`` is empty or has another shape.
+        ValueError: ``groups`` is empty, has another shape, or a name is missing.
     """
-    names = np.asarray(groups).astype(str)
-    if names.ndim != 1 or len(names) == 0:
-        raise ValueError(f"groups must be of shape (n,), n at least 1, not {names.shape}")
+    names = _labels(groups, "groups").astype(str)
     return {str(name): np.flatnonzero(names == name) for name in np.unique(names)}
 
 
@@ -164,10 +162,10 @@ def label_skew(labels: np.ndarray, parts: Sequence[np.ndarray]) -> float:
         0 (all alike) to 1 - 1/classes (each client has one class, the classes are equally large).
 
     Raises:
-        ValueError: No client has a record.
+        ValueError: No client has a record, a label is missing, or an index is out of range.
     """
-    labels = np.asarray(labels)
-    filled = [np.asarray(part, int) for part in parts if len(part)]
+    labels = _labels(labels)
+    filled = [_indices("parts", part, len(labels)) for part in parts if len(part)]
     if not filled:
         raise ValueError("parts must hold at least one record")
     codes = np.unique(labels, return_inverse=True)[1]
@@ -248,8 +246,8 @@ def make_clients(X: np.ndarray, y: np.ndarray, parts: Sequence[np.ndarray]) -> C
         parts: For each client the indices of its records; a client may be empty.
 
     Raises:
-        ValueError: A shape does not fit, a number is not finite, an index is out of range, or no
-            client has a record.
+        ValueError: A shape does not fit, a number is not finite, an index is out of range or twice
+            at one client, or no client has a record.
     """
     X, y = np.asarray(X, float), np.asarray(y)
     if X.ndim != 2 or y.shape != X.shape[:1]:
@@ -264,9 +262,7 @@ def make_clients(X: np.ndarray, y: np.ndarray, parts: Sequence[np.ndarray]) -> C
     padded = np.zeros((len(parts), sizes.max(), X.shape[1]))
     labels = np.zeros(padded.shape[:2], int)
     for client, part in enumerate(parts):
-        part = np.asarray(part, int)
-        if len(part) and not 0 <= part.min() <= part.max() < len(X):
-            raise ValueError(f"parts must hold indices from 0 to {len(X) - 1}")
+        part = _indices("parts", part, len(X))
         padded[client, : len(part)], labels[client, : len(part)] = X[part], y[part]
     return Clients(padded, labels, sizes)
 
@@ -368,7 +364,14 @@ class Network:
         return (scores[..., 0] > 0).astype(int) if self.outputs == 1 else scores.argmax(axis=-1)
 
     def loss(self, weights: np.ndarray, X: np.ndarray, y: np.ndarray) -> float:
-        """Return the mean cross entropy (in nats) of one model on records (n, d), labels (n,)."""
+        """Return the mean cross entropy (in nats) of one model on records (n, d), labels (n,).
+
+        Raises:
+            ValueError: A label is not a class of the model.
+        """
+        y = np.asarray(y)
+        if y.dtype.kind not in "iufb" or not np.isin(y, range(max(self.outputs, 2))).all():
+            raise ValueError(f"y must hold whole numbers from 0 to {max(self.outputs, 2) - 1}")
         scores = self.scores(weights, X)
         if self.outputs == 1:
             scores = np.concatenate([np.zeros_like(scores), scores], axis=-1)
@@ -547,9 +550,12 @@ def train_locally(
     _positive("learning_rate", learning_rate)
     if batch_size is not None:
         _integer("batch_size", batch_size, 1)
-    chosen = np.asarray(chosen, int)
+    chosen = _indices("chosen", chosen, len(clients))
+    _fits(model, clients)
     sizes = clients.sizes[chosen]
     start = np.broadcast_to(np.asarray(start, float), (len(chosen), model.parameters))
+    if not np.isfinite(start).all():
+        raise ValueError("start must be finite: did an earlier round fail?")
     weights = start.copy()
     if batch_size is None:
         X, y = clients.X[chosen], clients.y[chosen]
@@ -612,6 +618,9 @@ def fedavg(
     weights = model.initial(rng) if weights is None else np.array(weights, float)
     if weights.shape != (model.parameters,):
         raise ValueError(f"weights must be of shape ({model.parameters},), not {weights.shape}")
+    if not np.isfinite(weights).all():
+        raise ValueError("weights must be finite")
+    _fits(model, clients)
 
     # Arguments are checked at the call; the rounds run when they are asked for.
     def run(weights: np.ndarray) -> Iterator[Round]:
@@ -626,7 +635,12 @@ def fedavg(
             )  # fmt: skip
             shares = clients.sizes[chosen] / clients.sizes[chosen].sum()
             received = Received(number, chosen, local - weights, shares)
-            weights = server_step(weights, received)
+            weights = np.asarray(server_step(weights, received), float)
+            if weights.shape != (model.parameters,):
+                raise ValueError(
+                    f"server_step must return weights of shape ({model.parameters},), not "
+                    f"{weights.shape}"
+                )
             traffic += round_bytes(model.parameters, number_chosen, vectors)
             yield Round(number, weights, received, upload=traffic, download=traffic)
 
@@ -634,6 +648,41 @@ def fedavg(
 
 
 # ---- checks ------------------------------------------------------------------------------------
+
+
+def _labels(values: Sequence | np.ndarray | pd.Series, name: str = "labels") -> np.ndarray:
+    """Return one label a record; none may be missing."""
+    import pandas as pd
+
+    labels = np.asarray(values)
+    if labels.ndim != 1 or len(labels) == 0:
+        raise ValueError(f"{name} must be of shape (n,), n at least 1, not {labels.shape}")
+    if pd.isna(labels).any():
+        raise ValueError(f"{name} has {pd.isna(labels).sum()} missing values")
+    return labels
+
+
+def _indices(name: str, values: Sequence | np.ndarray, records: int) -> np.ndarray:
+    """Return whole numbers from 0 to records - 1, each at most once. A mask is none."""
+    indices = np.asarray(values)
+    if indices.size == 0:
+        return np.zeros(0, int)
+    right = indices.ndim == 1 and indices.dtype.kind in "iu"
+    if not right or indices.min() < 0 or indices.max() >= records:
+        raise ValueError(f"{name} must hold indices from 0 to {records - 1}")
+    if len(np.unique(indices)) < len(indices):
+        raise ValueError(f"{name} holds an index twice")
+    return indices
+
+
+def _fits(model: Model, clients: Clients) -> None:
+    """Check that a network has an output for each label."""
+    outputs = getattr(model, "outputs", None)
+    if outputs is not None and clients.y.max() >= max(outputs, 2):
+        raise ValueError(
+            f"labels must be from 0 to {max(outputs, 2) - 1} for a model with {outputs} outputs, "
+            f"but there is {clients.y.max()}"
+        )
 
 
 def _integer(name: str, value: int, low: int, high: int | None = None) -> None:

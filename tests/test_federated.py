@@ -155,8 +155,8 @@ def test_bytes_counted_by_hand():
     # 4 features, 6 hidden units, 3 classes: 24 + 6 + 18 + 3 = 51 numbers of 4 bytes.
     done = last(fl.fedavg(fl.Network(4, 3, 6), clients, 7, 1, 0.1, rng(), participation=0.5))
     assert done.upload == done.download == 7 * 5 * 51 * 4
-    twice = last(fl.fedavg(fl.Network(4), clients, 2, 1, 0.1, rng(), vectors=2))
-    assert twice.upload == 2 * 10 * 5 * 4 * 2
+    twice = last(fl.fedavg(fl.Network(4, 3), clients, 2, 1, 0.1, rng(), vectors=2))
+    assert twice.upload == 2 * 10 * 15 * 4 * 2
     assert fl.round_bytes(51, 5) == 1020
 
 
@@ -368,6 +368,37 @@ CLIENTS = fl.make_clients(X, Y, PARTS)
         (
             lambda: fl.fedavg(fl.Network(4), CLIENTS, 1, 1, 1, rng(), weights=np.zeros(4)),
             r"weights must be of shape \(5,\)",
+        ),
+        (lambda: fl.dirichlet_partition([0, np.nan], 1, 1, rng()), "labels has 1 missing"),
+        (lambda: fl.natural_partition(["a", None]), "groups has 1 missing"),
+        (lambda: fl.label_skew(Y, [np.arange(90) < 5]), "hold indices from 0 to 89"),
+        (lambda: fl.label_skew(Y, [[-1]]), "must hold indices from 0 to 89"),
+        (lambda: fl.label_skew(Y * np.nan, PARTS), "labels has 90 missing"),
+        (lambda: fl.make_clients(X, Y, [np.arange(90) < 5]), "indices from 0 to 89"),
+        (lambda: fl.make_clients(X, Y, [[0.7]]), "parts must hold indices from 0"),
+        (lambda: fl.make_clients(X, Y, [[3, 3]]), "parts holds an index twice"),
+        (lambda: fl.Network(4).loss(np.zeros(5), X, Y - 1), "y must hold whole numbers from 0"),
+        (
+            lambda: fl.fedavg(fl.Network(4), fl.make_clients(X, Y * 0 + 4, PARTS), 1, 1, 1, rng()),
+            "labels must be from 0 to 1 for a model with 1 outputs, but there is 4",
+        ),
+        (
+            lambda: fl.fedavg(fl.Network(4), CLIENTS, 1, 1, 1, rng(), weights=np.full(5, np.nan)),
+            "weights must be finite",
+        ),
+        (
+            lambda: last(
+                fl.fedavg(fl.Network(4), CLIENTS, 1, 1, 1, rng(), server_step=lambda w, r: 0.0)
+            ),
+            r"server_step must return weights of shape \(5,\)",
+        ),
+        (
+            lambda: fl.train_locally(fl.Network(4), CLIENTS, [-1], np.zeros(5), 1, 1, rng()),
+            "chosen must hold indices",
+        ),
+        (
+            lambda: fl.train_locally(fl.Network(4), CLIENTS, [0], np.full(5, np.nan), 1, 1, rng()),
+            "start must be finite",
         ),
         (
             lambda: fl.train_locally(fl.Network(4), CLIENTS, [0], np.zeros(5), -1, 1, rng()),
