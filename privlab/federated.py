@@ -76,7 +76,8 @@ def dirichlet_partition(
     Args:
         labels: Class of each record, of shape (n,).
         clients: How many, 1 to n.
-        alpha: Above 0; 100 is nearly even, 0.1 leaves most clients one or two classes. It is the
+        alpha: Above 0; at 100 clients are nearly alike, at 0.1 one or two classes make up most of
+            what a client holds. It is the
             concentration of each class: with ``equal_sizes``, Hsu and others multiply theirs by
             shares that sum to 1, so that their α is this one times the number of classes.
         rng: Draws.
@@ -505,7 +506,7 @@ def round_bytes(parameters: int, clients: int, vectors: int = 1) -> int:
     Args:
         parameters: Numbers in the model.
         clients: Who take part.
-        vectors: Vectors of that size a client sends or receives; SCAFFOLD needs two.
+        vectors: Vectors of that size a client sends or receives; under SCAFFOLD it receives two.
 
     Raises:
         ValueError: An argument is below 0.
@@ -554,8 +555,6 @@ def train_locally(
     _fits(model, clients)
     sizes = clients.sizes[chosen]
     start = np.broadcast_to(np.asarray(start, float), (len(chosen), model.parameters))
-    if not np.isfinite(start).all():
-        raise ValueError("start must be finite: did an earlier round fail?")
     weights = start.copy()
     if batch_size is None:
         X, y = clients.X[chosen], clients.y[chosen]
@@ -568,7 +567,9 @@ def train_locally(
             drawn = (rng.random((len(chosen), batch_size)) * sizes[:, None]).astype(int)
             X, y = clients.X[chosen[:, None], drawn], clients.y[chosen[:, None], drawn]
         way = model.gradient(weights, X, y, shares)
-        way = direction(way, Local(chosen, start, weights, step))
+        shown = weights.view()
+        shown.flags.writeable = False  # a hook that changed them would spoil the training
+        way = direction(way, Local(chosen, start, shown, step))
         weights = weights - learning_rate * way * (sizes > 0)[:, None]
     return weights
 
@@ -585,7 +586,7 @@ def fedavg(
     weights: np.ndarray | None = None,
     direction: Direction = follow_gradient,
     server_step: ServerStep = add_mean,
-    vectors: int = 1,
+    vectors: tuple[int, int] = (1, 1),
 ) -> Iterator[Round]:
     """Federated averaging: yields the state after each round.
 
@@ -602,14 +603,16 @@ def fedavg(
         weights: What to start from, of shape (P,); by default ``model.initial(rng)``.
         direction: The hook of the local step.
         server_step: The hook of the server.
-        vectors: Vectors of the model's size that travel each way; for the byte counts alone.
+        vectors: Vectors of the model's size that a client sends and receives in a round; for the
+            byte counts alone.
 
     Raises:
         ValueError: An argument is out of range.
     """
     _integer("rounds", rounds, 1)
     _integer("local_steps", local_steps, 1)
-    _integer("vectors", vectors, 1)
+    for each in vectors:
+        _integer("vectors", each, 1)
     _positive("learning_rate", learning_rate)
     if batch_size is not None:
         _integer("batch_size", batch_size, 1)
@@ -626,7 +629,7 @@ def fedavg(
     def run(weights: np.ndarray) -> Iterator[Round]:
         able = np.flatnonzero(clients.sizes)
         number_chosen = max(1, round(participation * len(able)))
-        traffic = 0
+        upload = download = 0
         for number in range(1, rounds + 1):
             chosen = np.sort(rng.choice(able, number_chosen, replace=False))
             local = train_locally(
@@ -641,8 +644,9 @@ def fedavg(
                     f"server_step must return weights of shape ({model.parameters},), not "
                     f"{weights.shape}"
                 )
-            traffic += round_bytes(model.parameters, number_chosen, vectors)
-            yield Round(number, weights, received, upload=traffic, download=traffic)
+            up, down = (round_bytes(model.parameters, number_chosen, each) for each in vectors)
+            upload, download = upload + up, download + down
+            yield Round(number, weights, received, upload, download)
 
     return run(weights)
 

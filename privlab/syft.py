@@ -7,21 +7,34 @@ and jobs, which run as processes, are the library's own.
 :func:`local_network` makes the network in a temporary folder. A small process of its own guards it:
 when the network is closed, and when the notebook's process ends in whatever way, the guard ends the
 jobs that still run and removes the folder.
+
+What an owner needs beside the library: :func:`review` and :func:`fingerprint` bind an approval to
+the text that was read, :func:`run_and_look` lets nothing out but a result that a policy has
+checked, and :func:`federated_round` uses both.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 #: Where a job finds the folder of the owner that runs it; PySyft sets it for each job.
 _FOLDER = "SYFTBOX_FOLDER"
+
+#: An address names a folder: no slash, no leading dot, and no longer than a file name may be.
+_ADDRESS = re.compile(r"[\w+-][\w.+-]*@\w[\w-]*(\.\w[\w-]*)+", re.ASCII)
+_LONGEST_ADDRESS = 254
 
 
 class Network:
@@ -115,13 +128,15 @@ def local_network(scientist: str, owners: Sequence[str], encryption: bool = Fals
         encryption: Whether messages are encrypted from end to end.
 
     Raises:
-        ValueError: An address is missing, comes twice, or is none.
+        ValueError: An address is missing, comes twice, is none, or has more than 254 characters.
     """
     emails = [scientist, *owners]
     for email in emails:
-        # An address names a folder: one with a slash in it could lie anywhere on this machine.
-        if not re.fullmatch(r"[\w.+-]+@[\w.-]+", email):
-            raise ValueError(f"scientist and owners must be e-mail addresses, not {email!r}")
+        if len(email) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(email):
+            raise ValueError(
+                "scientist and owners must be e-mail addresses of at most "
+                f"{_LONGEST_ADDRESS} characters, not {email[:300]!r}"
+            )
     if not owners or len(set(emails)) < len(emails):
         raise ValueError(f"owners must be at least one address, all different, not {owners!r}")
     os.environ["PRE_SYNC"] = "false"
@@ -155,6 +170,241 @@ def _unpacked(content: bytes) -> bytes:
     with contextlib.suppress(tarfile.TarError), tarfile.open(fileobj=io.BytesIO(content)) as files:
         return b"".join(files.extractfile(file).read() for file in files if file.isfile())
     return content
+
+
+# ---- what an owner does ------------------------------------------------------------------------
+
+
+def fingerprint(job: Any) -> str:
+    """Return the SHA-256 of all that a job brings: ``code/``, ``run.sh`` and ``config.yaml``.
+
+    PySyft approves the name of a job. Whoever takes the fingerprint when reading, and compares it
+    right before the run, approves the text.
+
+    Args:
+        job: A ``syft_job.job.JobInfo`` on the owner's side.
+
+    Raises:
+        ValueError: A link is among the files: what it leads to can change.
+    """
+    return hashlib.sha256(repr(sorted(_brought(job).items())).encode()).hexdigest()
+
+
+def review(job: Any, files: Mapping[str, str], entrypoint: str = "main.py") -> str:
+    """Approve a job that is, byte for byte, one that was read before; nothing else.
+
+    Args:
+        job: A pending ``JobInfo`` on the owner's side.
+        files: The text of each file in ``code/``, by its path relative to that folder.
+        entrypoint: Which of them ``run.sh`` starts.
+
+    Returns:
+        The job's :func:`fingerprint`, for :func:`run_and_look`.
+
+    Raises:
+        ValueError: A file is missing, differs or is one too many; the message names it.
+    """
+    expected = {f"code/{path}": text.encode() for path, text in files.items()}
+    expected["run.sh"] = _run_script(entrypoint).encode()
+    found = _brought(job)
+    found.pop("config.yaml", None)  # name and time; of it, only the entry point is ever shown
+    differ = {
+        path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path)
+    }
+    if job.job_metadata.entrypoint != entrypoint:
+        differ.add("config.yaml")
+    if differ:
+        raise ValueError(f"not the job that was read: {', '.join(sorted(differ))}")
+    seen = fingerprint(job)
+    job.approve()
+    return seen
+
+
+def run_and_look(
+    net: Network, owner: Any, name: str, seen: str, policy: Callable[[Any], bool]
+) -> bool:
+    """Run an approved job; share its result if a policy lets it pass, and nothing else.
+
+    Of all that the job changes in the owner's folder only ``outputs/result.json`` is read, once.
+    Every file is then as it was before: logs, the exit code, files beside the code and rights that
+    the job gave itself are gone. What is shared is written anew from the parsed result, so that
+    spaces, twin keys and spellings of numbers carry nothing. That the job ended, when, and whether
+    with an error is still seen.
+
+    It does not hold against a process that outlives the job and writes later, or one that uses the
+    network: jobs are not sandboxed. Run them in a container.
+
+    Args:
+        net: The network.
+        owner: One of its owners.
+        name: The job; other approved jobs wait.
+        seen: Its :func:`fingerprint`, taken when it was read.
+        policy: Gets the parsed JSON; the result passes if it returns True.
+
+    Returns:
+        Whether the result was shared.
+
+    Raises:
+        ValueError: The job is not approved, or is not the one that was read.
+    """
+    runner = owner.job_runner
+    # Not owner.jobs and owner.process_approved_jobs: by default these synchronise.
+    jobs = {each.name: each for each in owner.job_client.jobs}
+    if name not in jobs or jobs[name].status != "approved":
+        raise ValueError(f"name must be that of an approved job, not {name!r}")
+    job, folder = jobs[name], net.folder / owner.email
+    reference = runner.manager.find_submission_ref(owner.email, name)
+    state = runner.manager.read_state(reference)
+    before = _files(folder), _folders(folder)
+    if fingerprint(job) != seen:
+        raise ValueError(f"the job {name!r} has changed since it was read")
+    try:
+        runner.process_approved_jobs(False, skip_job_names=[each for each in jobs if each != name])
+        done = runner.manager.read_state(reference).status == "done"
+        result = _parsed(job.job_review_path / "outputs" / "result.json")
+    finally:
+        _restore(folder, *before)
+    ended = {"status": "done" if done else "failed", "return_code": int(not done)}
+    ended["completed_at"] = datetime.now(UTC)
+    runner.manager.write_state(reference, state.model_validate(state.model_dump() | ended))
+    fine = done and result is not None and policy(result) is True
+    if fine:
+        outputs = job.job_review_path / "outputs"
+        outputs.mkdir(exist_ok=True)
+        (outputs / "result.json").write_text(json.dumps(result))
+        runner.share_job_results(name, share_outputs=True, share_logs=False)
+    owner.sync()
+    net.scientist.sync()
+    return fine
+
+
+def result_of(net: Network, name: str) -> Any:
+    """Return what the scientist got of a job: the only file in its outputs, parsed as JSON.
+
+    Raises:
+        ValueError: There is no such file, more than one, or it is no JSON.
+    """
+    (file,) = net.scientist.jobs[name].output_paths
+    return json.loads(file.read_text())
+
+
+def federated_round(
+    net: Network, number: int, weights: Mapping[str, Any], code: str
+) -> dict[str, list]:
+    """Send one job to each owner and average what comes back: a round of federated averaging.
+
+    After McMahan, Moore, Ramage, Hampson and Agüera y Arcas (2017), "Communication-efficient
+    learning of deep networks from decentralized data", AISTATS. The policy of the owners looks at
+    the form alone: finite weights, as many as were sent. Weights tell more than a mean.
+
+    Args:
+        net: The network; each owner runs the job of the same name.
+        number: Of the round; names the jobs.
+        weights: Nested lists of floats, by name.
+        code: ``main.py``, which the owners have read. It finds the weights in ``weights.json`` and
+            writes ``{"n": patients, "weights": trained}`` to ``outputs/result.json``.
+
+    Returns:
+        The mean of the trained weights, weighted by n.
+
+    Raises:
+        ValueError: A job was changed on its way, or its result has another form.
+    """
+    files = {"main.py": code, "weights.json": json.dumps(weights)}
+    project = net.scratch / f"round {number}"
+    project.mkdir()
+    for path, text in files.items():
+        (project / path).write_text(text)
+    updates = []
+    for owner in net.owners:
+        name = f"round {number} at {owner.email}"
+        net.scientist.submit_python_job(owner.email, str(project), name, entrypoint="main.py")
+        owner.sync()
+        seen = review(owner.jobs[name], files)
+        if not run_and_look(net, owner, name, seen, lambda result: _is_update(result, weights)):
+            raise ValueError(f"the job of {owner.email} gave no update of the agreed form")
+        updates.append(result_of(net, name))
+    sizes = [each["n"] for each in updates]
+    return {
+        key: np.average([each["weights"][key] for each in updates], axis=0, weights=sizes).tolist()
+        for key in weights
+    }
+
+
+def _is_update(result: Any, weights: Mapping[str, Any]) -> bool:
+    """Tell whether a result is a number of patients and finite weights of the shapes sent."""
+    if type(result) is not dict or list(result) != ["n", "weights"]:
+        return False
+    if type(result["n"]) is not int or result["n"] < 1 or type(result["weights"]) is not dict:
+        return False
+    if list(result["weights"]) != list(weights):
+        return False
+    with contextlib.suppress(ValueError, TypeError):
+        got = {key: np.array(value) for key, value in result["weights"].items()}
+        return all(
+            value.dtype == float and value.shape == np.shape(weights[key])
+            and bool(np.isfinite(value).all())
+            for key, value in got.items()
+        )  # fmt: skip
+    return False
+
+
+def _brought(job: Any) -> dict[str, bytes]:
+    """Return the files that a job brought, by their path relative to its folder."""
+    folder = job.job_submission_path
+    files = {path.relative_to(folder).as_posix(): read for path, read in _files(folder).items()}
+    links = [path for path, content in files.items() if content is None]
+    if links:
+        raise ValueError(f"a job must bring plain files, not {', '.join(links)}")
+    return files
+
+
+def _files(folder: Path) -> dict[Path, bytes | None]:
+    """Return the content of each file under a folder; None for what is no plain file.
+
+    No link is followed.
+    """
+    found = {}
+    for root, folders, names in os.walk(folder):
+        for path in (Path(root, name) for name in [*folders, *names]):
+            if path.is_symlink() or not path.is_dir():
+                found[path] = _content(path)
+    return found
+
+
+def _content(path: Path) -> bytes | None:
+    """Return what is in a plain file that can be read."""
+    with contextlib.suppress(OSError):
+        if path.is_file() and not path.is_symlink():
+            return path.read_bytes()
+    return None
+
+
+def _parsed(path: Path) -> Any:
+    """Return the JSON in a file, None where there is none."""
+    content = None if path.parent.is_symlink() else _content(path)
+    with contextlib.suppress(ValueError, RecursionError):
+        return None if content is None else json.loads(content)
+    return None
+
+
+def _folders(folder: Path) -> set[Path]:
+    """Return the folders under a folder; no link is followed."""
+    return {Path(root) for root, *_ in os.walk(folder)}
+
+
+def _restore(folder: Path, files: Mapping[Path, bytes | None], folders: set[Path]) -> None:
+    """Make all that is under a folder what it was: see :func:`_files` and :func:`_folders`."""
+    for path, content in _files(folder).items():
+        if content is None or files.get(path) != content:
+            path.unlink()
+    for path in sorted(_folders(folder) - folders, reverse=True):  # the deepest first
+        path.rmdir()
+    for path in sorted(folders):
+        path.mkdir(exist_ok=True)
+    for path, content in files.items():
+        if content is not None and not path.exists():
+            path.write_bytes(content)
 
 
 # ---- the guard ---------------------------------------------------------------------------------

@@ -155,8 +155,8 @@ def test_bytes_counted_by_hand():
     # 4 features, 6 hidden units, 3 classes: 24 + 6 + 18 + 3 = 51 numbers of 4 bytes.
     done = last(fl.fedavg(fl.Network(4, 3, 6), clients, 7, 1, 0.1, rng(), participation=0.5))
     assert done.upload == done.download == 7 * 5 * 51 * 4
-    twice = last(fl.fedavg(fl.Network(4, 3), clients, 2, 1, 0.1, rng(), vectors=2))
-    assert twice.upload == 2 * 10 * 15 * 4 * 2
+    twice = last(fl.fedavg(fl.Network(4, 3), clients, 2, 1, 0.1, rng(), vectors=(1, 2)))
+    assert (twice.upload, twice.download) == (2 * 10 * 15 * 4, 2 * 10 * 15 * 4 * 2)
     assert fl.round_bytes(51, 5) == 1020
 
 
@@ -200,7 +200,7 @@ def test_scaffold_finds_the_pooled_optimum_where_fedavg_does_not():
         controls[here] = new
         return weights + received.mean
 
-    hooks = {"direction": corrected, "server_step": update_controls, "vectors": 2}
+    hooks = {"direction": corrected, "server_step": update_controls, "vectors": (1, 2)}
     plain = last(fl.fedavg(network, clients, 300, steps, rate, rng())).weights
     scaffold = last(fl.fedavg(network, clients, 300, steps, rate, rng(), **hooks)).weights
     best = last(
@@ -395,10 +395,6 @@ CLIENTS = fl.make_clients(X, Y, PARTS)
         (
             lambda: fl.train_locally(fl.Network(4), CLIENTS, [-1], np.zeros(5), 1, 1, rng()),
             "chosen must hold indices",
-        ),
-        (
-            lambda: fl.train_locally(fl.Network(4), CLIENTS, [0], np.full(5, np.nan), 1, 1, rng()),
-            "start must be finite",
         ),
         (
             lambda: fl.train_locally(fl.Network(4), CLIENTS, [0], np.zeros(5), -1, 1, rng()),

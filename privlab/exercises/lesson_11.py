@@ -165,6 +165,15 @@ def missing(histograms, chosen):
             ),
             (1 - holders / able, "That is right for a round of a single client."),
             (
+                _drawn_without((counts > 1).sum(axis=0), able, chosen),
+                "A client holds a class if it has one record of it; you ask for more.",
+            ),
+            (
+                (1 - chosen / able) ** holders,
+                "You let each client decide by itself whether it takes part. Just as many as are "
+                "asked for are drawn.",
+            ),
+            (
                 _drawn_without(common, able, chosen),
                 "You count a client as a holder of a class only where it is the most frequent "
                 "one. One record is enough.",
@@ -179,7 +188,7 @@ def missing(histograms, chosen):
                 raise Wrong(f"{told} {why}")
         if np.ptp(got) < 1e-12:
             raise Wrong(f"{told} You give the same number for all classes.")
-        if np.abs(got - wanted).max() < 0.06:
+        if np.abs(got - wanted).max() < 0.02:
             raise Wrong(f"{told} That is near the exact value, but not exact: count the draws.")
         raise Wrong(told)
 
@@ -215,7 +224,7 @@ def missing(histograms, chosen):
         counts[:, 0], counts[:, 1] = 3, 0
         for chosen in (1, 3, 7, 8):
             self._check(answers, counts, chosen)
-        self._check(answers, self._histograms(rng, 60, empty=5), 20)
+        self._check(answers, self._histograms(rng, 16, empty=3), 5)
 
 
 # ---- 11.2 --------------------------------------------------------------------------------------
@@ -359,6 +368,7 @@ class Leash(Exercise):
                 "The distances are added up over the clients; each has a leash of its own.",
             ),
             (apart / lengths, "You pull with the same strength at any distance: why the length?"),
+            (apart / 2, "You pull half as hard: the derivative of the square brings a 2."),
             (2 * apart, "You pull twice as hard: the term is μ/2 · ‖w − start‖²."),
         ]
         if before is not None:
@@ -372,6 +382,10 @@ class Leash(Exercise):
         for way, why in ways:
             if same((gradients + mu * way) * going):
                 raise Wrong(f"With μ = {mu:g}: {why}")
+        if same(-(gradients + mu * apart) * going):
+            raise Wrong("The sign: the loop subtracts what you return, as it does a gradient.")
+        if same(gradients + mu * apart * going):
+            raise Wrong("Clients that have done their work must stand still: no gradient either.")
         if same(mu * apart * going):
             raise Wrong("The gradient of the data is lost: clients learn nothing.")
         case = f"In step {step}, with work {work.tolist()}"
@@ -430,8 +444,8 @@ class Leash(Exercise):
             if not np.isclose(got, wanted, rtol=1e-4):
                 raise Wrong(
                     f"In the loop, with μ = {mu:g}, the hospitals drift {got:.3f} a round; with "
-                    f"the proximal term it is {wanted:.3f}. Does your function keep something "
-                    "between calls?"
+                    f"the proximal term it is {wanted:.3f}. Does your function depend on earlier "
+                    "calls, or on the number of the step in another way?"
                 )
             drifts[mu] = got
         told = ", ".join(f"{drift:.3f} at μ = {mu:g}" for mu, drift in drifts.items())
@@ -468,10 +482,15 @@ def _hospitals() -> federated.Clients:
 
 # ---- 11.3 --------------------------------------------------------------------------------------
 
-_BYTES, _MOST_STEPS, _WANTED, _DEALS = 2_000_000, 50, 0.88, 8
+_BYTES, _MOST_STEPS, _DEALS = 2_000_000, 50, 8
 _OWN = {"fedavg": None, "fedprox": "mu", "fedadam": "server_rate", "scaffold": None}
 _MODEL = federated.Network(features=64, outputs=10, hidden=32)
 _CLIENTS, _SHARE, _ALPHA, _BATCH = 10, 0.3, 0.1, 16
+
+
+#: The best of FedAvg: what an answer has to beat, on the same clients. The reference is ahead of it
+#: by 4.1 points; over students, whose clients differ, that spreads by 1.1: z = 3.6.
+_FEDAVG = {"method": "fedavg", "rounds": 34, "local_steps": 30, "learning_rate": 0.4}
 
 
 def _settings(value: Any, what: str) -> dict[str, Any]:
@@ -485,6 +504,12 @@ def _settings(value: Any, what: str) -> dict[str, Any]:
     lacking = [name for name in names if name not in given]
     if lacking:
         raise Wrong(f"There is no value for {', '.join(lacking)} in {what}.")
+    unknown = set(given) - {"method", *names}
+    if unknown:
+        raise Wrong(
+            f"{method} has no {', '.join(sorted(map(str, unknown)))}: {what} should hold method, "
+            f"{', '.join(names)}."
+        )
     numbers = {name: number(given[name], f"{name} in {what}") for name in names}
     rounds, steps = numbers["rounds"], numbers["local_steps"]
     if rounds != int(rounds) or steps != int(steps) or min(rounds, steps) < 1:
@@ -496,10 +521,11 @@ def _settings(value: Any, what: str) -> dict[str, Any]:
         raise Wrong(f"local_steps is {steps:g}; more than {_MOST_STEPS} are not allowed.")
     for name in names[2:]:
         if not 0 <= numbers[name] <= 10 or (numbers[name] == 0 and name != "mu"):
-            raise Wrong(f"{name} is {numbers[name]:g}; it must be above 0 and at most 10.")
+            low = "at least 0" if name == "mu" else "above 0"
+            raise Wrong(f"{name} is {numbers[name]:g}; it must be {low} and at most 10.")
     sent = rounds * _per_round(method)
     if sent > _BYTES:
-        twice = " SCAFFOLD sends two vectors each way." if method == "scaffold" else ""
+        twice = " Under SCAFFOLD two vectors come down." if method == "scaffold" else ""
         raise Wrong(
             f"{rounds:g} rounds of {method} are {sent:,.0f} bytes; the line carries {_BYTES:,}."
             f"{twice}"
@@ -510,13 +536,14 @@ def _settings(value: Any, what: str) -> dict[str, Any]:
 def _per_round(method: str) -> int:
     """Return the bytes of a round, up and down."""
     chosen = round(_SHARE * _CLIENTS)
-    return 2 * federated.round_bytes(_MODEL.parameters, chosen, 2 if method == "scaffold" else 1)
+    vectors = 3 if method == "scaffold" else 2  # up and down
+    return federated.round_bytes(_MODEL.parameters, chosen, vectors)
 
 
 def _hooks(settings: dict[str, Any], clients: federated.Clients) -> dict[str, Any]:
     """Return the hooks of a method, as the lesson writes them."""
-    shares = clients.sizes / clients.sizes.sum()
     own = np.zeros((len(clients), _MODEL.parameters))
+    shares = clients.sizes / clients.sizes.sum()
     scale = settings["local_steps"] * settings["learning_rate"]
     moments = np.zeros((2, _MODEL.parameters))
 
@@ -593,19 +620,24 @@ class Budget(Exercise):
     points = 3
     kinds = {"settings": _settings}
     hints = (
-        "Use up the bytes: how many rounds do they buy? SCAFFOLD gets half as many as the others.",
-        "FedAvg forgets who is absent. FedAdam remembers at the server, SCAFFOLD at the clients. "
+        "Use up the bytes: how many rounds do they buy? SCAFFOLD gets two thirds of the others'.",
+        "FedAvg forgets who is absent. FedAdam smooths at the server, SCAFFOLD corrects at home. "
         "The tuning cell above says which rates suit them.",
-        "SCAFFOLD: 17 rounds, 30 local steps, a learning rate of 0.2. Or FedAdam: 34 rounds, 30 "
+        "SCAFFOLD: 23 rounds, 30 local steps, a learning rate of 0.2. Or FedAdam: 34 rounds, 30 "
         "local steps, a learning rate of 0.4, a server_rate of 0.03.",
     )
-    reference = _answer_11_3("fedadam", 34, 30, 0.4, server_rate=0.03)
+    reference = _answer_11_3("scaffold", 23, 30, 0.2)
     mistakes = (
         Mistake("a method unknown", _answer_11_3("adam", 30, 20, 0.4), "must be one of"),
         Mistake("no server rate", _answer_11_3("fedadam", 30, 20, 0.4), "no value for server_rate"),
         Mistake("over budget", _answer_11_3("fedavg", 60, 20, 0.4), "rounds of fedavg are"),
         Mistake(
-            "one vector counted", _answer_11_3("scaffold", 34, 20, 0.2), "two vectors each way"
+            "one vector counted", _answer_11_3("scaffold", 34, 20, 0.2), "two vectors come down"
+        ),
+        Mistake(
+            "another method's setting",
+            _answer_11_3("fedavg", 30, 20, 0.4, mu=0.1),
+            "fedavg has no mu",
         ),
         Mistake("half a round", _answer_11_3("fedavg", 30.5, 20, 0.4), "whole numbers"),
         Mistake("all night", _answer_11_3("fedavg", 30, 500, 0.4), "are not allowed"),
@@ -629,12 +661,11 @@ class Budget(Exercise):
         got = _mean_accuracy(seed, settings)
         sent = settings["rounds"] * _per_round(settings["method"])
         told = f"With {sent:,} bytes, {settings['method']} reaches an accuracy of {got:.1%}"
-        if got < _WANTED:
-            raise Wrong(f"{told}; {_WANTED:.0%} is wanted. {self._why(seed, settings)}")
-        plain = _settings(
-            {"method": "fedavg", "rounds": 34, "local_steps": 20, "learning_rate": 0.1}, "plain"
-        )
-        return f"{told}. Untuned FedAvg has {_mean_accuracy(seed, plain):.1%} on the same clients."
+        plain = _mean_accuracy(seed, _FEDAVG)
+        told += f"; tuned FedAvg has {plain:.1%} on the same clients"
+        if got <= plain:
+            raise Wrong(f"{told}: that is to be beaten. {self._why(seed, settings)}")
+        return f"{told}."
 
     @staticmethod
     def _why(seed: int, settings: dict[str, Any]) -> str:

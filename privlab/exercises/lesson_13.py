@@ -331,13 +331,14 @@ class PrivateMean(Exercise):
 
         The messages of a phone point roughly one way, phones do not: all mistakes differ.
         """
-        phones = []
+        phones, ways = [], []
         for size, length in ((4, 0.05), (3, 0.6), (2, 3.0), (7, 2.0), (5, 20.0)):
             way = rng.normal(size=3)
-            way /= np.linalg.norm(way)
-            phones.append(length * (way + rng.normal(0, 0.2, (size, 3))))
+            ways.append(way / np.linalg.norm(way))
+            phones.append(length * (ways[-1] + rng.normal(0, 0.2, (size, 3))))
         # One long message and two short ones: clipped before and after the mean, they differ much.
-        phones.append(np.array([[12.0], [0.1], [0.1]]) * way)
+        # The direction of the second phone: so the two do not make up for each other.
+        phones.append(np.array([[12.0], [0.1], [0.1]]) * ways[1])
         phones.insert(2, np.zeros((0, 3)))
         phones.insert(4, np.zeros((2, 3)))
         return phones

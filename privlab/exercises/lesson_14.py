@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,20 @@ def _attacks(table: pd.DataFrame, rng: np.random.Generator) -> dict[str, tuple[A
             _changed(honest, "men", n=honest["men"]["n"] + chol / 1000),
             f"There are digits behind the point of n: a number of people is whole. {told}",
         ),
+        "n with a point": (
+            _changed(honest, "men", n=float(honest["men"]["n"])),
+            f"An n is {float(honest['men']['n'])}, which is no integer: with the point and without "
+            "are two spellings, and each group that may choose hands out a bit.",
+        ),
+        "order in a group": (
+            honest | {"men": dict(reversed(honest["men"].items()))},
+            "In a group mean comes before n: two orders hand out a bit.",
+        ),
+        "mean without a point": (
+            _changed(honest, "men", mean=int(honest["men"]["mean"])),
+            f"A mean is {int(honest['men']['mean'])}, which is no float: with the point and "
+            "without are two spellings, a bit for each mean.",
+        ),
         "large n": (
             _changed(honest, "men", n=n + 1000 * chol),
             f"Its n says more patients than the hospital has. {told}",
@@ -116,6 +131,19 @@ def _attacks(table: pd.DataFrame, rng: np.random.Generator) -> dict[str, tuple[A
             _changed(honest, "all", mean=mean + chol * 1e-9),
             f"The far digits of a mean say {chol}: {mean + chol * 1e-9:.9f}. {told} Let no "
             "more than one decimal pass.",
+        ),
+        "digits below a tolerance": (
+            _changed(honest, "all", mean=mean + chol * 1e-12),
+            f"The last digits of a mean say {chol}: it is {chol}e-12 above {mean}. {told} A "
+            "tolerance leaves room for it: compare with the rounded mean exactly.",
+        ),
+        "last bits": (
+            _changed(honest, "all", mean=mean + chol * float(np.spacing(mean))),
+            f"A mean is {chol} floats above {mean}. {told} Compare exactly.",
+        ),
+        "last bit": (
+            _changed(honest, "all", mean=math.nextafter(mean, 600)),
+            f"A mean is the float next to {mean}: a bit of the patient. Compare exactly.",
         ),
         "bounds": (
             _changed(honest, "all", mean=round(1000.0 * chol + mean, 1)),
@@ -143,10 +171,10 @@ def may_release(result, groups, patients):
     if type(result) is not dict or list(result) != list(groups):
         return False
     for group in result.values():
-        if type(group) is not dict or set(group) != {"n", "mean"}:
+        if type(group) is not dict or list(group) != ["n", "mean"]:
             return False
         n, mean = group["n"], group["mean"]
-        if type(n) is not int or type(mean) not in (int, float):
+        if type(n) is not int or type(mean) is not float:
             return False
         if n < 10 or (n != patients and patients - n < 10):
             return False
@@ -167,8 +195,8 @@ class OutputPolicy(Exercise):
         "Say what may pass, not what may not. Check the form from the outside in: the type, the "
         "names, the entries, then each number. Return False at the first that does not fit.",
         "`isinstance(result, dict) and list(result) == list(groups)` checks names and order. "
-        "`set(group) == {'n', 'mean'}` checks the entries. A bool or a text is no number: "
-        "`type(n) is int`, `type(mean) in (int, float)`.",
+        "`list(group) == ['n', 'mean']` checks the entries. A bool or a text is no number: "
+        "`type(n) is int`, `type(mean) is float`.",
         "n: `n >= 10 and (n == patients or patients - n >= 10)`. mean: `100 <= mean <= 600 and "
         "round(mean, 1) == mean`; NaN fails both.",
     )
@@ -209,9 +237,27 @@ class OutputPolicy(Exercise):
                     ),
                     (
                         "more entries",
-                        'set(group) != {"n", "mean"}',
+                        'list(group) != ["n", "mean"]',
                         'not {"n", "mean"} <= set(group)',
                         "a third entry",
+                    ),
+                    (
+                        "order in a group not checked",
+                        'list(group) != ["n", "mean"]',
+                        'set(group) != {"n", "mean"}',
+                        "mean comes before n",
+                    ),
+                    (
+                        "whole means",
+                        "type(mean) is not float",
+                        "type(mean) not in (int, float)",
+                        "a bit for each mean",
+                    ),
+                    (
+                        "a tolerance",
+                        "round(mean, 1) != mean",
+                        "abs(round(mean, 1) - mean) > 1e-10",
+                        "A tolerance leaves room",
                     ),
                     ("small groups", "n < 10 or (", "(", "no crowd"),
                     (
@@ -246,7 +292,7 @@ class OutputPolicy(Exercise):
                     ),
                     (
                         "no types",
-                        "type(n) is not int or type(mean) not in (int, float)",
+                        "type(n) is not int or type(mean) is not float",
                         "False",
                         "stops with TypeError",
                     ),
@@ -256,14 +302,25 @@ class OutputPolicy(Exercise):
     )
 
     @staticmethod
-    def _refuse(answers: Answers, result: Any, patients: int, told: str) -> None:
-        if answers.may_release(result, _GROUPS, patients):
+    def _ask(answers: Answers, result: Any, groups: list[str], patients: int) -> bool:
+        try:
+            return answers.may_release(result, groups, patients)
+        except Wrong as problem:
+            raise Wrong(f"{problem} It was given the result {str(result)[:400]}") from None
+
+    def _refuse(self, answers: Answers, result: Any, patients: int, told: str) -> None:
+        if self._ask(answers, result, _GROUPS, patients):
             raise Wrong(f"You release a result that leaks. {told}")
 
-    @staticmethod
-    def _pass(answers: Answers, result: Any, groups: list[str], patients: int, why: str) -> None:
-        if not answers.may_release(result, groups, patients):
-            raise Wrong(f"This result is honest, and you refuse it: {str(result)[:150]}. {why}")
+    def _pass(
+        self, answers: Answers, result: Any, groups: list[str], patients: int, why: str,
+        group: str = "",
+    ) -> None:  # fmt: skip
+        if not self._ask(answers, result, groups, patients):
+            shown = {group: result[group]} if group else result
+            raise Wrong(
+                f"This is honest, of {patients} patients, and you refuse it: {shown}. {why}"
+            )
 
     def _all(self, answers: Answers, rng: np.random.Generator, tables: int) -> str:
         """Try the attacks on some tables; results that keep the rules pass."""
@@ -283,8 +340,11 @@ class OutputPolicy(Exercise):
             )
             for entries, why in edges:
                 changed = _changed(honest, "women", **entries)
-                self._pass(answers, changed, _GROUPS, patients, why)
-        return f"{len(attacks)} ways to smuggle a patient out were refused, honest means passed."
+                self._pass(answers, changed, _GROUPS, patients, why, "women")
+        return (
+            f"{len(attacks)} ways to smuggle a patient out were refused, honest means passed; "
+            "means can still be differenced."
+        )
 
     def test_policy(self, answers: Answers, rng: np.random.Generator) -> str:
         """Attacks are refused, honest results pass."""
@@ -305,12 +365,14 @@ class OutputPolicy(Exercise):
         for name in _GROUPS:
             bad = ({"n": 9}, {"n": 241}, {"n": 251}, {"n": -5}, {"n": "100"}, {"n": None},
                    {"n": [100]}, {"n": float("nan")}, {"n": float("inf")}, {"n": 100.5},
+                   {"n": 100.0}, {"n": True}, {"mean": 240},
                    {"mean": None}, {"mean": {}}, {"mean": True}, {"mean": 99.9}, {"mean": 600.1},
                    {"mean": float("inf")}, {"mean": 233.25}, {"mean": "240.0"})  # fmt: skip
             for entries in bad:
                 told = f"The group {name!r} holds {entries}."
                 self._refuse(answers, _changed(honest, name, **entries), 250, told)
-            for group in ([], {}, {"n": 100}, {"mean": 240.0}, "240", None):
+            turned = {"mean": 240.0, "n": 100}
+            for group in (turned, [], {}, {"n": 100}, {"mean": 240.0}, "240", None):
                 self._refuse(answers, honest | {name: group}, 250, f"A group is {group!r}.")
 
 
@@ -320,11 +382,11 @@ class OutputPolicy(Exercise):
 JOBS = {
     "A": """
 def job(table):
-    decade = table["age"] // 20 * 20
+    start = table["age"] // 20 * 20
     means = {}
-    for start, chol in table.groupby(decade)["chol"]:
+    for age, chol in table.groupby(start)["chol"]:
         if len(chol) >= 10:
-            means[f"from {start}"] = round(chol.mean(), 1)
+            means[f"from {age}"] = round(chol.mean(), 1)
     print("groups:", len(means))
     return means
 """,
@@ -377,7 +439,7 @@ def _run(name: str, table: pd.DataFrame) -> tuple[dict, str]:
 
 
 def _stolen(value: Any, what: str) -> float | None:
-    """Accept a number, or None for a job that gives nobody away."""
+    """Accept a number, or None for a job that does not hand out the first patient."""
     return None if value is None else number(value, what)
 
 
@@ -420,7 +482,7 @@ class FindTheLeak(Exercise):
         "hexadecimal. D: n times a mean is a total. E: whoever knows the seed can draw the noise.",
         "D: n * result['with header'] − (n − 1) * result['without']. E: the first draw of "
         "np.random.default_rng(2026).laplace(0, 100) is the noise of the first patient. Two jobs "
-        "give nobody away: None.",
+        "do not hand out the first patient: None.",
     )
     reference = _steal()
     mistakes = (
@@ -451,12 +513,12 @@ class FindTheLeak(Exercise):
         Mistake(
             "honest means accused",
             _steal(other="next(iter(result.values()))"),
-            "Job A gives nobody away",
+            "Job A does not hand out",
         ),
         Mistake(
             "the other honest job accused",
             _steal(other="int(log.split()[1], 16) if job == 'F' else None"),
-            "Job F gives nobody away",
+            "Job F does not hand out",
         ),
     )
 
@@ -493,17 +555,18 @@ class FindTheLeak(Exercise):
     def _cases(self, answers: Answers, rng: np.random.Generator, tables: int) -> str:
         read = {}
         for _ in range(tables):
-            table = _patients(rng, int(rng.integers(60, 200)))
-            truth = float(table["chol"][0])
             for name in "BCDEAF":
+                # A table for each: what one job gave away is of no use for the next.
+                table = _patients(rng, int(rng.integers(60, 200)))
+                truth = float(table["chol"][0])
                 result, log = _run(name, table)
                 got = answers.steal(name, result, log)
                 if name not in _LEAKY:
                     if got is not None:
                         raise Wrong(
-                            f"Job {name} gives nobody away: what it hands out stays nearly the "
-                            f"same whoever comes first. You read {got:.4g}, the table says "
-                            f"{truth:g}. Return None."
+                            f"Job {name} does not hand out the first patient by itself: its result "
+                            f"stays nearly the same whoever comes first. You read {got:.4g}, the "
+                            f"table says {truth:g}. Return None."
                         )
                     continue
                 if got is None:
