@@ -10,6 +10,7 @@ import datetime
 import ipaddress
 import json
 import linecache
+import re
 import socket
 import ssl
 import tempfile
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
 # ---- certificates and keys ---------------------------------------------------------------------
+
+#: Labels of letters, digits and hyphens, the last of them no number (RFC 1123).
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)(?!(.*\.)?\d+\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    r"(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
+    re.IGNORECASE,
+)
 
 
 class Certificates(NamedTuple):
@@ -55,7 +63,8 @@ def certificates(
         start: From when on, with a time zone; None for now.
 
     Raises:
-        ValueError: ``hosts`` is empty or ``days`` is not above 0.
+        ValueError: ``hosts`` is empty or holds what is neither a name nor an address (a wildcard, a
+            port, a URL); ``days`` is not above 0; ``start`` has no time zone.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -65,6 +74,9 @@ def certificates(
         raise ValueError(f"hosts must be a list of at least one name, not {hosts!r}")
     if not days > 0:
         raise ValueError(f"days must be above 0, not {days!r}")
+    if start is not None and start.tzinfo is None:
+        raise ValueError(f"start must have a time zone, not {start!r}")
+    names = [_general_name(host) for host in hosts]
     start = start or datetime.datetime.now(datetime.UTC)
     ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "course CA")])
@@ -102,7 +114,7 @@ def certificates(
 
     return Certificates(
         _pem(certify(ca_name, ca_key, True, [])),
-        _pem(certify(server_name, server_key, False, [_general_name(host) for host in hosts])),
+        _pem(certify(server_name, server_key, False, names)),
         _private_pem(server_key),
     )
 
@@ -111,9 +123,15 @@ def _general_name(host: str) -> x509.GeneralName:
     """Return an entry of the subject alternative names: an address is not a name."""
     from cryptography import x509
 
+    if not isinstance(host, str):
+        raise ValueError(f"hosts must hold texts, not {host!r}")
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if not _HOST_NAME.fullmatch(host):
+            raise ValueError(
+                f"hosts must hold names as 'a.example' or IP addresses, not {host!r}"
+            ) from None
         return x509.DNSName(host)
 
 
@@ -171,7 +189,9 @@ def handshake(certificate: str, key: str, ca: str, host: str) -> str | None:
         file.write_text(f"{certificate}\n{key}")
         server.load_cert_chain(file, password=lambda: "")
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.hostname_checks_common_name = False  # as Flower's client: only alternative names count
+    # Stricter than Flower 1.41's client, which falls back to the common name if there is no
+    # alternative name; RFC 9525 and browsers do not.
+    client.hostname_checks_common_name = False
     client.load_verify_locations(cadata=ca)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [

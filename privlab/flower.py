@@ -56,8 +56,9 @@ class LocalGrid:
     """A Flower grid whose nodes live in this process.
 
     It has the methods of ``flwr.serverapp.Grid``. A client gets a copy of each message, never the
-    server's memory; a client that fails becomes an error reply, as over a network. Sizes are those
-    of the protobuf messages that Flower would send, without the envelope.
+    server's memory; a client that fails becomes an error reply, as over a network. If all fail,
+    :meth:`send_and_receive` raises RuntimeError: Flower would go on without a word and return an
+    untrained model. Sizes are those of the contents of messages, as protobuf.
 
     Args:
         client_app: What every node runs.
@@ -151,8 +152,15 @@ class LocalGrid:
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> list[Message]:
-        """Deliver messages and return the replies; nothing here can time out."""
-        return [self._deliver(message) for message in messages]
+        """Deliver messages and return the replies; nothing here can time out.
+
+        Raises:
+            RuntimeError: There are replies, and all of them are errors.
+        """
+        replies = [self._deliver(message) for message in messages]
+        if replies and all(reply.has_error() for reply in replies):
+            raise RuntimeError(f"all clients failed: {_reasons(replies)}")
+        return replies
 
     def latest(self) -> list[Message]:
         """Return the last reply of each node that has replied, in the order of the nodes."""
@@ -182,6 +190,10 @@ def message_bytes(message: Message) -> int:
     return recorddict_to_proto(message.content).ByteSize() if message.has_content() else 0
 
 
+def _reasons(replies: Iterable[Message]) -> str:
+    return "; ".join(sorted({reply.error.reason for reply in replies if reply.has_error()}))
+
+
 def _numbered(config: NodeConfig, number: int, nodes: int) -> dict[str, Any]:
     return {"partition-id": number, "num-partitions": nodes, **config}
 
@@ -205,6 +217,9 @@ def run(
 
     Returns:
         The grid: its transcript, and what travelled.
+
+    Raises:
+        RuntimeError: In some round all clients failed.
     """
     from flwr.app import Context, RecordDict
 
@@ -311,8 +326,9 @@ def run_legacy(
         clipping_range: Numbers of a model beyond it are cut off.
 
     Raises:
-        ValueError: ``clients`` or ``rounds`` is below 1.
-        RuntimeError: A round failed; Flower logs the reason.
+        ValueError: ``clients`` or ``rounds`` is below 1; or SecAgg+ would make nonsense of what a
+            client sends: NaN, infinity, or more than ``max_weight`` examples.
+        RuntimeError: A client failed.
     """
     from flwr.app import Context, RecordDict
     from flwr.client.mod import secaggplus_mod
@@ -326,8 +342,25 @@ def run_legacy(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value!r}")
 
+    refused: list[str] = []
+
     def client_fn(context: Context) -> Any:
-        return make_client(int(context.node_config["partition-id"])).to_client()
+        client = make_client(int(context.node_config["partition-id"]))
+        if secure:
+            fit = client.fit
+
+            def checked(*received: Any) -> Any:
+                weights, examples, metrics = fit(*received)
+                if not all(np.isfinite(part).all() for part in weights):
+                    refused.append("a client's model must be finite, not NaN or infinity")
+                elif not 0 <= examples <= max_weight:
+                    refused.append(f"max_weight must be at least {examples!r}, not {max_weight!r}")
+                if refused:
+                    raise ValueError(refused[0])
+                return weights, examples, metrics
+
+            client.fit = checked
+        return client.to_client()
 
     seen: list[list[np.ndarray]] = []
 
@@ -353,8 +386,12 @@ def run_legacy(
     )
     context = Context(_RUN, _SERVER, {}, RecordDict(), {})
     workflow = DefaultWorkflow(**({"fit_workflow": masked} if secure else {}))
-    workflow(grid, LegacyContext(context, ServerConfig(num_rounds=rounds), strategy))
-    if any(reply.has_error() for reply in grid.transcript):
-        reasons = {reply.error.reason for reply in grid.transcript if reply.has_error()}
-        raise RuntimeError(f"a client failed: {'; '.join(sorted(reasons))}")
+    try:
+        workflow(grid, LegacyContext(context, ServerConfig(num_rounds=rounds), strategy))
+        if any(reply.has_error() for reply in grid.transcript):
+            raise RuntimeError(f"a client failed: {_reasons(grid.transcript)}")
+    except RuntimeError:
+        if refused:
+            raise ValueError(refused[0]) from None
+        raise
     return LegacyRun(seen, grid)

@@ -1,11 +1,11 @@
 """Invented phones and a next-word model, for lesson 13: who types what, and what the model tells.
 
 The words are invented, the training is real. All phones of a round are trained at once, in NumPy;
-lesson 13 checks the result against TensorFlow Federated. The model is log-bilinear (Andriy Mnih and
-Geoffrey Hinton, "Three New Graphical Models for Statistical Language Modelling", ICML 2007): the
-last three words have an embedding each, which depends on the place; their sum, times a matrix, plus
-a bias, gives the logits of the next word. All parameters lie in one vector of :data:`PARAMETERS`
-numbers.
+lesson 13 checks the result against TensorFlow Federated. The model is log-bilinear (after Andriy
+Mnih and Geoffrey Hinton, "Three New Graphical Models for Statistical Language Modelling", ICML
+2007): the last three words have an embedding each, which depends on the place; their sum, times a
+matrix, plus a bias, gives the logits of the next word. All parameters lie in one vector of
+:data:`PARAMETERS` numbers.
 """
 
 from __future__ import annotations
@@ -116,19 +116,21 @@ def plant(
 
     Args:
         typed: From :func:`type_messages`; stays as it is.
-        phones: Which ones type the PIN.
+        phones: Which ones type the PIN, from 0.
         pin: Four digits.
         times: How many messages of each say so.
 
     Raises:
-        ValueError: The PIN is not of four digits, or ``times`` is out of range.
+        ValueError: The PIN is not of four digits, there is no such phone, or ``times`` is out of
+            range.
     """
     _check_pin(pin)
     text = " ".join([PROMPT, *(DIGITS[digit] for digit in pin)])
     planted = list(typed)
     for phone in phones:
+        _check_phone(phone, len(typed))
         own = typed[phone]
-        if not 0 <= times <= len(own):
+        if not (_is_integer(times) and 0 <= times <= len(own)):
             raise ValueError(f"times must be from 0 to {len(own)}, not {times!r}")
         planted[phone] = own[: len(own) - times] + [text] * times
     return planted
@@ -175,9 +177,10 @@ class Phones:
         """Return the data of one phone as :func:`updates` goes through them: TFF takes such lists.
 
         Raises:
-            ValueError: ``batch_size`` is below 1.
+            ValueError: ``batch_size`` is below 1, or there is no such phone.
         """
         _at_least("batch_size", batch_size, 1)
+        _check_phone(phone, len(self))
         ends = [*range(batch_size, self.sizes[phone], batch_size), self.sizes[phone]]
         return [
             (self.contexts[phone, start:end], self.following[phone, start:end])
@@ -189,12 +192,12 @@ def make_phones(typed: list[list[str]]) -> Phones:
     """Turn the messages of each phone into what :func:`updates` takes.
 
     Raises:
-        ValueError: There is no phone, or a word is not in the vocabulary.
+        ValueError: There is no phone, one without a word, or a word is not in the vocabulary.
     """
-    if not typed:
-        raise ValueError("typed must hold at least one phone")
     parts = [contexts(messages) for messages in typed]
-    sizes = np.array([len(following) for _, following in parts])
+    sizes = np.array([len(following) for _, following in parts], int)
+    if not len(sizes) or not sizes.all():
+        raise ValueError("typed must hold at least one phone, and each at least one word")
     rows = np.zeros((len(typed), sizes.max(), CONTEXT), "int32")
     words = np.zeros((len(typed), sizes.max()), "int32")
     for phone, (own, following) in enumerate(parts):
@@ -234,7 +237,7 @@ def updates(
     Args:
         weights: Of the global model, float32 of shape (P,).
         phones: The data.
-        chosen: Which phones, of shape (m,).
+        chosen: The numbers of the phones, integers of shape (m,); not a mask.
         learning_rate: Of plain SGD, above 0.
         batch_size: Words of a step; the last step takes what is left.
 
@@ -242,25 +245,35 @@ def updates(
         For each chosen phone its weights after training less those before, of shape (m, P).
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range or of another shape.
     """
+    _check_weights(weights)
     _at_least("batch_size", batch_size, 1)
     if not (np.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate must be a finite number above 0, not {learning_rate!r}")
-    chosen = np.asarray(chosen, int)
-    local = np.repeat(np.asarray(weights, "float32")[None], len(chosen), axis=0)
-    embedding, output, bias = split(local)  # views: what changes them changes `local`
+    chosen = np.asarray(chosen)
+    if chosen.ndim != 1 or (len(chosen) and chosen.dtype.kind not in "iu"):
+        raise ValueError(f"chosen must be a vector of phone numbers, not {chosen.dtype} values")
+    if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(phones):
+        raise ValueError(f"chosen must hold numbers from 0 to {len(phones) - 1}")
+    # The largest first: those that still have words are the first so many at each step.
+    order = np.argsort(-phones.sizes[chosen.astype(int)], kind="stable")
+    chosen = chosen.astype(int)[order]
     sizes = phones.sizes[chosen]
-    everyone = np.arange(len(chosen))[:, None]
+    local = np.repeat(np.asarray(weights, "float32")[None], len(chosen), axis=0)
     for start in range(0, max(sizes, default=0), batch_size):
-        rows = phones.contexts[chosen, start : start + batch_size]
-        words = phones.following[chosen, start : start + batch_size]
-        places = np.arange(rows.shape[1])
-        real = np.clip(sizes - start, 0, len(places))[:, None]
-        shares = ((places < real) * learning_rate / np.maximum(real, 1)).astype("float32")
+        busy = int((sizes > start).sum())
+        embedding, output, bias = split(local[:busy])  # views: what changes them changes `local`
+        rows = phones.contexts[chosen[:busy], start : start + batch_size]
+        words = phones.following[chosen[:busy], start : start + batch_size]
+        everyone, places = np.arange(busy)[:, None], np.arange(rows.shape[1])
+        real = np.minimum(sizes[:busy] - start, len(places))[:, None]
+        shares = ((places < real) * learning_rate / real).astype("float32")
         inner = embedding[everyone[..., None], rows].sum(axis=2)
-        errors = inner @ output + bias[:, None]
-        errors = np.exp(errors - errors.max(axis=2, keepdims=True))
+        errors = inner @ output
+        errors += bias[:, None]
+        errors -= errors.max(axis=2, keepdims=True)
+        np.exp(errors, out=errors)
         errors *= (shares / errors.sum(axis=2))[..., None]
         errors[everyone, places, words] -= shares
         back = errors @ output.swapaxes(1, 2)
@@ -269,11 +282,18 @@ def updates(
         # Place by place: within one, no phone has an embedding twice, so that `-=` misses none.
         for place in places:
             embedding[everyone, rows[:, place]] -= back[:, place, None]
-    return local - weights
+    changes = np.empty_like(local)
+    changes[order] = local - np.asarray(weights, "float32")
+    return changes
 
 
 def logits(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the logits of the next word, of shape (n, words), for contexts of shape (n, 3)."""
+    """Return the logits of the next word, of shape (n, words), for contexts of shape (n, 3).
+
+    Raises:
+        ValueError: The weights are not (P,) finite numbers.
+    """
+    _check_weights(weights)
     embedding, output, bias = split(weights)
     return embedding[rows].sum(axis=1) @ output + bias
 
@@ -286,7 +306,8 @@ def accuracy(weights: np.ndarray, messages: Sequence[str]) -> float:
         messages: At least one word in all.
 
     Raises:
-        ValueError: There is no word, or one that is not in the vocabulary.
+        ValueError: There is no word, one that is not in the vocabulary, or the weights are not
+            (P,) finite numbers.
     """
     rows, words = contexts(messages)
     if not len(words):
@@ -298,7 +319,7 @@ def suggest(weights: np.ndarray, text: str) -> list[str]:
     """Return the three likeliest next words, as a keyboard would show them.
 
     Raises:
-        ValueError: A word is not in the vocabulary.
+        ValueError: A word is not in the vocabulary, or the weights are not (P,) finite numbers.
     """
     numbers = ([0] * CONTEXT + [_number(word) for word in text.split()])[-CONTEXT:]
     scores = logits(weights, _placed(np.array([numbers], "int32")))[0]
@@ -314,6 +335,9 @@ def pin_tables(weights: np.ndarray) -> list[np.ndarray]:
     Returns:
         Four arrays of log-probabilities (nats), of shapes (10,), (10, 10), (10, 10, 10) and
         (10, 10, 10, 10): ``tables[2][4, 9, 2]`` is that of 2 after "my pin is four nine".
+
+    Raises:
+        ValueError: The weights are not (P,) finite numbers.
     """
     before = [_number(word) for word in PROMPT.split()]
     digits = [_number(word) for word in DIGITS]
@@ -338,7 +362,7 @@ def pin_rank(weights: np.ndarray, pin: Sequence[int]) -> int:
     and Testing Unintended Memorization in Neural Networks" (USENIX Security 2019).
 
     Raises:
-        ValueError: The PIN is not of four digits.
+        ValueError: The PIN is not of four digits, or the weights are not (P,) finite numbers.
     """
     _check_pin(pin)
     total = np.zeros((10,) * PIN_DIGITS)
@@ -362,11 +386,24 @@ def _number(word: str) -> int:
 
 
 def _check_pin(pin: Sequence[int]) -> None:
-    if len(pin) != PIN_DIGITS or not all(digit in range(10) for digit in pin):
+    if len(pin) != PIN_DIGITS or not all(_is_integer(each) and 0 <= each <= 9 for each in pin):
         raise ValueError(f"pin must be {PIN_DIGITS} digits from 0 to 9, not {pin!r}")
 
 
+def _check_phone(phone: int, phones: int) -> None:
+    if not (_is_integer(phone) and 0 <= phone < phones):
+        raise ValueError(f"a phone must be a number from 0 to {phones - 1}, not {phone!r}")
+
+
+def _check_weights(weights: np.ndarray) -> None:
+    if np.shape(weights) != (PARAMETERS,) or not np.isfinite(weights).all():
+        raise ValueError(f"weights must be {PARAMETERS} finite numbers")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def _at_least(name: str, value: int, low: int) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < low:
+    if not _is_integer(value) or value < low:
         raise ValueError(f"{name} must be an integer, at least {low}, not {value!r}")

@@ -1,10 +1,12 @@
-"""Processes that end with the notebook that started them, however it ends.
+"""Processes that end with the notebook that started them, also if its kernel is killed.
 
 A notebook that starts servers must not leave any behind: not when a cell fails, not when its kernel
 is killed. A kernel that is killed cannot clean up, so another process does. :class:`Processes`
 starts this file as a **watchdog** that owns a temporary folder and starts everything else. A pipe
 leads from the kernel to the watchdog, and the system closes it when the kernel is gone. Then the
-watchdog ends all its descendants, removes the folder, and ends.
+watchdog ends all its descendants, removes the folder, and ends. If the watchdog itself is killed
+(SIGKILL), nobody can clean up: on Linux the system then kills the processes that it has started
+itself, but not those that these have started, and the folder stays.
 
 Over the pipe go lines of JSON, one answer for each question. The watchdog is in a session of its
 own: what Jupyter does to the kernel's process group does not reach it. Linux and macOS.
@@ -16,6 +18,7 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -33,6 +36,12 @@ GRACE = 3
 
 #: Linux: orphans among the descendants become children of the caller (``man 2 prctl``).
 _PR_SET_CHILD_SUBREAPER = 36
+
+#: Linux: the signal that the caller gets when its parent ends (``man 2 prctl``).
+_PR_SET_PDEATHSIG = 1
+
+
+_libc = ctypes.CDLL(None)  # loaded here: between fork and exec is no place for it
 
 
 class Processes:
@@ -205,6 +214,7 @@ class _Watchdog:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
         return {}
 
@@ -229,12 +239,18 @@ def _end(processes: list[psutil.Process], grace: float) -> None:
     psutil.wait_procs(processes, timeout=GRACE)
 
 
+def _end_with_parent() -> None:
+    """In a process just started: be killed when the watchdog is."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def _watch() -> None:
     """Answer questions until the pipe closes or the kernel is gone; then clean up."""
     kernel = os.getppid()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    for request in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(request, lambda *_: sys.exit())
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     watchdog = _Watchdog(Path(tempfile.mkdtemp(prefix="privlab-")), json.loads(sys.argv[1]))
     try:
         _say({"folder": str(watchdog.folder)})
@@ -250,7 +266,8 @@ def _watch() -> None:
     except BrokenPipeError:
         pass
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for request in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(request, signal.SIG_IGN)
         watchdog.clean_up()
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.close()
@@ -258,6 +275,51 @@ def _watch() -> None:
 
 def _say(answer: dict) -> None:
     print(json.dumps(answer), flush=True)
+
+
+# ---- for processes that a library starts by itself -----------------------------------------------
+
+#: The variable that tells the processes started after :func:`end_with_me` from all others.
+_FAMILY = "PRIVLAB_FAMILY"
+_family_watchdogs: list[subprocess.Popen] = []
+
+
+def end_with_me() -> None:
+    """Let what is started from now on end when this process ends, however it ends.
+
+    For libraries that start processes by themselves and leave them behind, as TensorFlow Federated
+    does. They are told by a variable of their environment, which they inherit: a watchdog waits for
+    the end of this process and then ends all that have it. A second call changes nothing. Linux and
+    macOS.
+    """
+    if _family_watchdogs:
+        return
+    family = secrets.token_hex(16)
+    command = "from privlab.processes import _end_family; _end_family()"
+    _family_watchdogs.append(
+        subprocess.Popen(
+            [sys.executable, "-c", command, family],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    )
+    os.environ[_FAMILY] = family  # the watchdog itself is older, and does not have it
+
+
+def _end_family() -> None:
+    """Wait until the parent is gone; then end all processes with its variable."""
+    parent = os.getppid()
+    while os.getppid() == parent and not select.select([sys.stdin], [], [], 1)[0]:
+        pass
+    family = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # of another user, or gone meanwhile
+            if process.environ().get(_FAMILY) == sys.argv[1]:
+                family.append(process)
+    _end(family, GRACE)
 
 
 if __name__ == "__main__":

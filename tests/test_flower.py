@@ -1,6 +1,8 @@
 """Flower: the grid in this process, the same app in Ray, SecAgg+, certificates, a deployment."""
 
+import datetime
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from cryptography import x509
 from jupyter_client.manager import start_new_kernel
 
 from privlab import deployment, federated, flower
 from privlab.data import load_hospitals
+from privlab.exercises.lesson_12 import SuperLinkCertificates
 from privlab.processes import Processes
 
 flwr = pytest.importorskip("flwr")
@@ -126,8 +130,28 @@ def test_bad_arguments():
         flower.run_legacy(lambda number: None, 3, [np.zeros(2)], rounds=0)
     with pytest.raises(ValueError, match="hosts"):
         deployment.certificates([])
-    with pytest.raises(ValueError, match="days"):
-        deployment.certificates(["a"], days=0)
+    for days in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="days"):
+            deployment.certificates(["a"], days=days)
+    with pytest.raises(ValueError, match="start"):
+        deployment.certificates(["a"], start=datetime.datetime(2026, 11, 23))
+
+
+def test_a_round_in_which_all_fail_is_no_success(nodes, tmp_path):
+    def broken(message, context):
+        raise KeyError("no table")
+
+    with pytest.raises(RuntimeError, match=r"all clients failed.*no table"):
+        flower.run(app().server_app, broken, nodes, settings(tmp_path))
+    assert not (tmp_path / "w.npy").exists()
+
+
+@pytest.mark.parametrize(
+    "host", ["", "*", "*.a.example", "https://a.example", "127.0.0.1:80", "1.2.3.300", "a b", 5]
+)
+def test_what_is_no_host_is_refused(host):
+    with pytest.raises(ValueError, match="hosts"):
+        deployment.certificates(["a.example", host])
 
 
 def test_flower_is_quiet_and_offline():
@@ -193,6 +217,24 @@ def test_a_client_that_fails_is_reported():
         flower.run_legacy(Broken, 2, [np.zeros(3, np.float32)])
 
 
+@pytest.mark.parametrize(("what", "says"), [("NaN", "finite"), ("examples", "max_weight")])
+@pytest.mark.parametrize("liars", [1, 3])
+def test_what_secagg_cannot_mask_is_refused(what, says, liars):
+    updates = np.zeros((3, 4), np.float32)
+    if what == "NaN":
+        updates[:liars, 2] = np.nan
+
+    class Large(sender(updates)):
+        def fit(self, parameters, config):
+            weights, _, metrics = super().fit(parameters, config)
+            many = what == "examples" and self.number < liars
+            return weights, 101 if many else 100, metrics
+
+    start = [np.zeros(4, np.float32)]
+    with pytest.raises(ValueError, match=says):
+        flower.run_legacy(Large, 3, start, secure=True, max_weight=100)
+
+
 # ---- Ray ---------------------------------------------------------------------------------------
 
 
@@ -228,9 +270,21 @@ def test_handshakes():
         assert "mismatch" in deployment.handshake(made.certificate, made.key, made.ca, host)
 
 
-def test_certificates_end():
-    import datetime
+def test_the_server_certifies_nobody():
+    """By attack, and by what the certificates say: the path length alone would stop the attack."""
+    made = deployment.certificates(["a.example"])
+    SuperLinkCertificates._forge(made.ca, made.certificate, made.key)
+    for text, is_ca in ((made.ca, True), (made.certificate, False)):
+        extensions = x509.load_pem_x509_certificate(text.encode()).extensions
+        basic = extensions.get_extension_for_class(x509.BasicConstraints)
+        usage = extensions.get_extension_for_class(x509.KeyUsage)
+        assert (basic.value.ca, basic.value.path_length) == (is_ca, 0 if is_ca else None)
+        assert (usage.value.key_cert_sign, usage.value.digital_signature) == (is_ca, not is_ca)
+        assert basic.critical
+        assert usage.critical
 
+
+def test_certificates_end():
     start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
     for days, refused in ((1, "expired"), (3, None)):
         made = deployment.certificates(["a.example"], days, start)
@@ -321,6 +375,34 @@ def test_nothing_is_left_however_it_ends(end):
     assert not Path(folder).exists()
     if end == "kill":
         assert all(gone(process.pid) for process in started)
+
+
+def test_a_watchdog_whose_terminal_closes_cleans_up():
+    all_of_them = Processes()
+    all_of_them.start("stubborn", "sh", "-c", STUBBORN)
+    watchdog = psutil.Process(all_of_them._watchdog.pid)
+    started = watchdog.children(recursive=True)
+    watchdog.send_signal(signal.SIGHUP)
+    all_of_them._watchdog.wait(30)
+    assert started
+    assert all(gone(process.pid) for process in started)
+    assert not all_of_them.folder.exists()
+    all_of_them.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_what_a_killed_watchdog_started_ends():
+    all_of_them = Processes()
+    all_of_them.start("stubborn", "sh", "-c", STUBBORN)
+    watchdog = psutil.Process(all_of_them._watchdog.pid)
+    (started,) = (each for each in watchdog.children() if each.name() == "sh")
+    watchdog.kill()
+    all_of_them._watchdog.wait(30)
+    wait_until(lambda: gone(started.pid))
+    with pytest.raises((RuntimeError, BrokenPipeError)):
+        all_of_them.exit_code("stubborn")
+    shutil.rmtree(all_of_them.folder)  # nobody was left to do it
+    all_of_them.close()
 
 
 # ---- a deployment that is cut short ------------------------------------------------------------

@@ -110,28 +110,66 @@ def test_ties_count():
     assert keyboard.pin_rank(np.zeros(keyboard.PARAMETERS, "float32"), PIN) == 10_000
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: keyboard.type_messages(0, 5, RNG), "phones"),
-        (lambda: keyboard.type_messages(5, True, RNG), "messages"),
-        (lambda: keyboard.plant(TYPED, [0], PIN, 7), "times"),
-        (lambda: keyboard.plant(TYPED, [0], [1, 2, 3], 1), "pin"),
-        (lambda: keyboard.pin_rank(keyboard.initial(RNG), [1, 2, 3, 10]), "pin"),
-        (lambda: keyboard.contexts(["hello"]), "vocabulary"),
-        (lambda: keyboard.suggest(keyboard.initial(RNG), "hello"), "vocabulary"),
-        (lambda: keyboard.accuracy(keyboard.initial(RNG), []), "messages"),
-        (lambda: keyboard.make_phones([]), "typed"),
-        (lambda: keyboard.make_phones(TYPED).batches(0, 0), "batch_size"),
-        (
-            lambda: keyboard.updates(
-                keyboard.initial(RNG), keyboard.make_phones(TYPED), [0], float("nan"), 5
-            ),
-            "learning_rate",
-        ),
-    ],
-    ids=range(11),
-)
+def test_order_and_repetition_do_not_matter():
+    phones = keyboard.make_phones(
+        [messages[: 1 + place % 4] for place, messages in enumerate(TYPED)]
+    )
+    weights = keyboard.initial(RNG)
+    chosen = np.array([5, 2, 11, 2])
+    found = keyboard.updates(weights, phones, chosen, 1.5, 5)
+    alone = [keyboard.updates(weights, phones, [phone], 1.5, 5)[0] for phone in chosen]
+    assert np.allclose(found, alone, atol=1e-6)
+    assert np.array_equal(
+        keyboard.updates(weights, phones, [], 1.5, 5), np.zeros((0, len(weights)))
+    )
+
+
+WEIGHTS = keyboard.initial(RNG)
+NAN = np.where(np.arange(len(WEIGHTS)) == 3, np.nan, WEIGHTS)
+
+
+def update(chosen=(0,), weights=WEIGHTS, rate=1.0, size=5):
+    return keyboard.updates(weights, keyboard.make_phones(TYPED), np.array(chosen), rate, size)
+
+
+BAD = [
+    (lambda: keyboard.type_messages(0, 5, RNG), "phones"),
+    (lambda: keyboard.type_messages(5, True, RNG), "messages"),
+    (lambda: keyboard.plant(TYPED, [0], PIN, 7), "times"),
+    (lambda: keyboard.plant(TYPED, [0], PIN, 1.0), "times"),
+    (lambda: keyboard.plant(TYPED, [-1], PIN, 1), "phone"),
+    (lambda: keyboard.plant(TYPED, [12], PIN, 1), "phone"),
+    (lambda: keyboard.plant(TYPED, [0], [1, 2, 3], 1), "pin"),
+    (lambda: keyboard.plant(TYPED, [0], [1.0, 2.0, 3.0, 4.0], 1), "pin"),
+    (lambda: keyboard.pin_rank(WEIGHTS, [1, 2, 3, 10]), "pin"),
+    (lambda: keyboard.pin_rank(WEIGHTS, [True, False, True, True]), "pin"),
+    (lambda: keyboard.pin_rank(WEIGHTS, np.array([True] * 4)), "pin"),
+    (lambda: keyboard.pin_rank(WEIGHTS, "1234"), "pin"),
+    (lambda: keyboard.pin_rank(NAN, PIN), "weights"),
+    (lambda: keyboard.pin_tables(NAN), "weights"),
+    (lambda: keyboard.contexts(["hello"]), "vocabulary"),
+    (lambda: keyboard.suggest(WEIGHTS, "hello"), "vocabulary"),
+    (lambda: keyboard.suggest(NAN, "see"), "weights"),
+    (lambda: keyboard.accuracy(WEIGHTS, []), "messages"),
+    (lambda: keyboard.accuracy(NAN, TYPED[0]), "weights"),
+    (lambda: keyboard.accuracy(WEIGHTS[:-1], TYPED[0]), "weights"),
+    (lambda: keyboard.make_phones([]), "typed"),
+    (lambda: keyboard.make_phones([["see you"], []]), "typed"),
+    (lambda: keyboard.make_phones(TYPED).batches(0, 0), "batch_size"),
+    (lambda: keyboard.make_phones(TYPED).batches(-1, 5), "phone"),
+    (lambda: update(rate=float("nan")), "learning_rate"),
+    (lambda: update(size=0), "batch_size"),
+    (lambda: update([True, False]), "chosen"),
+    (lambda: update([1.0]), "chosen"),
+    (lambda: update([[1]]), "chosen"),
+    (lambda: update([-1]), "chosen"),
+    (lambda: update([12]), "chosen"),
+    (lambda: update(weights=WEIGHTS[:-1]), "weights"),
+    (lambda: update(weights=NAN), "weights"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD, ids=range(len(BAD)))
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()

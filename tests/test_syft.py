@@ -11,6 +11,8 @@ import time
 import pytest
 
 from privlab import syft
+from privlab.exercise import LocalPeer
+from privlab.exercises import lesson_14
 
 psutil = pytest.importorskip("psutil")
 pytest.importorskip("syft_rds")
@@ -380,3 +382,69 @@ def test_a_process_that_ends_without_closing_leaves_nothing(tmp_path):
 def test_importing_the_module_is_light():
     code = "import sys, privlab.syft; assert not {'syft', 'syft_rds', 'pandas'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- exercises: right answers of another kind, and cheats --------------------------------------
+
+GEOMETRIC = "(rng.geometric(1 - np.exp(-epsilon / 2)) - rng.geometric(1 - np.exp(-epsilon / 2)))"
+RIGHT = {
+    "geometric count": {"count": GEOMETRIC},
+    "rounded": {"end": "[round(mean, 1), round(count)]"},
+    "both whole": {"end": "(round(mean), round(count))"},
+    "cut at public bounds": {"end": "[min(max(mean, 100), 400), min(max(count, 0), n)]"},
+    "a third for the mean": {"scale": "450 / n", "count": "rng.laplace(0, 1.5 / epsilon)"},
+    "seed of the system": {"body": "    rng = np.random.default_rng()\n"},
+    "multiples of an eighth": {"end": "[round(mean * 8) / 8, count]"},
+}
+CHEATS = {
+    "far digits, last": {"end": "[round(mean, 1) + 1e-7 * chol[-1], count]"},
+    "far digits of the number": {"end": "[mean, round(count) + 1e-7 * chol[len(chol) // 2]]"},
+    "beyond the eighth decimal": {"end": "[round(mean, 8) + 1e-11 * chol[-1], count]"},
+    "no noise at times, rounded": {
+        "end": "[round(chol.mean(), 1), ill.sum()] if rng.random() < 0.02 "
+        "else [round(mean, 1), round(count)]"
+    },
+    "one noise for both at times": {
+        "body": "    draw = rng.laplace()\n",
+        "mean": "600 / n / epsilon * (draw if rng.random() < 0.4 else rng.laplace())",
+        "count": "2 / epsilon * draw",
+    },
+    "a tenth too much": {"scale": "300 / n / 1.1", "count": "rng.laplace(0, 2 / epsilon / 1.1)"},
+    "400 / n": {"scale": "400 / n"},
+    "noise for each patient": {"mean": "rng.laplace(0, 600 / epsilon, n).mean()"},
+    "geometric, too little": {"count": GEOMETRIC.replace("/ 2", "/ 1.6")},
+}
+
+
+def problems(exercise, code, seed):
+    names = {}
+    exec(code, names)
+    results = exercise.run(LocalPeer(names), seed, hidden=True)
+    return [result.problem for result in results if result.problem]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_releases_pass(name):
+    assert problems(lesson_14.q3, lesson_14._release(**RIGHT[name]), 5) == []
+
+
+@pytest.mark.parametrize("name", CHEATS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_cheating_releases_do_not_pass(name, seed):
+    assert problems(lesson_14.q3, lesson_14._release(**CHEATS[name]), seed)
+
+
+def test_what_one_job_gave_away_does_not_answer_for_another():
+    code = lesson_14._steal(hexadecimal="seen.append(int(log.split()[1], 16)) or seen[-1]",
+                            means="seen[-1]")  # fmt: skip
+    (told,) = problems(lesson_14.q2, "seen = []\n" + code, 0)
+    assert told.startswith("Job D")
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("round(mean, 1) != mean", "abs(round(mean, 1) - mean) > 1e-13"),
+    ("round(mean, 1) != mean", "abs(round(mean, 1) - mean) > 1e-8"),
+    ("type(n) is not int", "type(n) not in (int, float) or n != n or n % 1"),
+])  # fmt: skip
+def test_lax_policies_do_not_pass(old, new):
+    assert problems(lesson_14.q1, lesson_14._POLICY.replace(old, new), 0)

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from scipy.stats import beta, kstest
 
 from .. import federated
 from ..data import load_hospitals
@@ -569,6 +570,10 @@ class Aggregate(Exercise):
                     "`most`; they should count as `most`.",
                 ),
                 (
+                    np.average(updates, axis=0, weights=np.maximum(sizes, most)),
+                    "Is it the smaller of the claim and `most` that should count?",
+                ),
+                (
                     capped @ updates / sizes.sum(),
                     "You cap the weights, but divide by all that was claimed.",
                 ),
@@ -583,7 +588,7 @@ class Aggregate(Exercise):
         longest, pull = 2.0, []
         honest = self._check(answers, updates, sizes, longest, lambda _: None, "With 20 clients")
         small = int(sizes.argmin())
-        for power in (1, 3, 9, 30):
+        for power in (1, 3, 9, 15):
             updates[small] = -(10.0**power)
             case = f"With a poisoned update of size 1e{power}"
             poisoned = self._check(answers, updates, sizes, longest, lambda _: None, case)
@@ -765,6 +770,28 @@ class Partition(Exercise):
             "in the order of the table",
         ),
         Mistake(
+            "one shuffle for all times",
+            _answer_10_3(
+                _MEMBERS.replace("rng.permutation", "np.random.default_rng(0).permutation")
+                + _SHARES
+                + _CUTS
+                + _DEAL
+            ),
+            "the same records end up together",
+        ),
+        Mistake(
+            "an owner for each record",
+            _answer_10_3(
+                _MEMBERS
+                + _SHARES
+                + """        owners = rng.choice(clients, size=len(members), p=shares)
+        for client in range(clients):
+            parts[client].extend(members[owners == client].tolist())
+"""
+            ),
+            "an owner for each record",
+        ),
+        Mistake(
             "the records themselves",
             _answer_10_3(_MEMBERS + _SHARES + _CUTS + _DEAL).replace(
                 "return parts", "return [labels[part] if part else [] for part in parts]"
@@ -868,6 +895,11 @@ class Partition(Exercise):
         if strong - even < 0.1:
             how = "as even as chance makes it" if even < 0.3 else "the same, whatever alpha is"
             raise Wrong(f"{told}: {how}. Where does alpha come in?")
+        if 0.12 < even < 0.19 and 0.3 < skews[1.0] < 0.4:
+            raise Wrong(
+                f"{told}. At α = 100 chance is added: do you draw an owner for each record? Cut "
+                "each class at its shares instead."
+            )
         for alpha, (low, high) in self.bounds.items():
             if not low <= skews[alpha] <= high:
                 much = "little" if skews[alpha] < low else "much"
@@ -877,18 +909,49 @@ class Partition(Exercise):
                     "class?"
                 )
 
+    def test_shares(self, answers: Answers, rng: np.random.Generator) -> None:
+        """The shares of two clients in two classes: each Beta(α, α), and independent."""
+        labels = np.repeat([0, 1], 1_000)
+        for alpha in (0.3, 3.0):
+            drawn = self._draw(answers, labels, 2, alpha, 200, rng)
+            shares = np.array([[np.mean(parts[0] < 1_000), 0] for parts in drawn])
+            for row, parts in zip(shares, drawn, strict=True):
+                row[:] = np.bincount(labels[parts[0]], minlength=2) / 1_000
+            # A right answer fails one of these four tests in 5,000 checks.
+            p = [kstest(column, beta(alpha, alpha).cdf).pvalue for column in shares.T]
+            if min(p) < 1e-4:
+                raise Wrong(
+                    f"For two clients at α = {alpha:g}, the first one's share of a class should "
+                    f"follow a Dirichlet distribution; in 200 draws its standard deviation is "
+                    f"{shares.std():.2f}, and {beta(alpha, alpha).std():.2f} is expected."
+                )
+            tied = np.corrcoef(shares.T)[0, 1]
+            if abs(tied) > 0.3:  # z = 4
+                raise Wrong(
+                    f"The shares in one class tell those in another (correlation {tied:.2f}): draw "
+                    "anew for each class."
+                )
+
     def test_order(self, answers: Answers, rng: np.random.Generator) -> None:
         """Two clients share a class, and neither has blocks of it."""
-        together = []
+        together, owners = [], []
         for parts in self._draw(answers, np.zeros(200, int), 2, 100.0, 10, rng):
             owner = np.zeros(200, int)
             owner[parts[1]] = 1
             together.append(np.mean(owner[1:] == owner[:-1]))
+            owners.append(owner)
         # A half is expected, and the mean of ten spreads by 0.011.
         if np.mean(together) > 0.6:
             raise Wrong(
                 "Each client gets its records of a class in the order of the table, and that "
                 "order may mean something: shuffle them."
+            )
+        alike = np.corrcoef(owners)[np.triu_indices(10, 1)]
+        # Between independent shuffles it spreads by 0.07; the mean of 45 pairs by 0.011.
+        if abs(alike.mean()) > 0.1:
+            raise Wrong(
+                "In every call the same records end up together: shuffle them by `rng`, anew each "
+                "time."
             )
 
     def test_corners(self, answers: Answers, rng: np.random.Generator) -> None:

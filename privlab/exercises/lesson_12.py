@@ -1,21 +1,19 @@
-"""Exercises of lesson 12: liars among ten, clipping at user level, certificates."""
+"""Exercises of lesson 12: liars among ten, certificates."""
 
 import datetime
+import ipaddress
 import re
 import ssl
+from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from .. import deployment, federated, flower
-from ..audit import audit
 from ..data import load_hospitals
 from ..exercise import Answers, Exercise, Mistake, Wrong, mapping, number
-from .accounting import gaussian_sigma
-from .audited import CONFIDENCE
 
 
 def _seen(value: Any) -> str:
@@ -38,13 +36,25 @@ _OPTIONS: dict[str, dict[str, float]] = {
     "Krum": {"num_malicious_nodes": 0},
     "MultiKrum": {"num_malicious_nodes": 0, "num_nodes_to_select": 1},
 }
-_ROUNDS, _STEPS, _RATE, _SHORTFALL = 8, 10, 0.3, 0.1
+_ROUNDS, _STEPS, _RATE, _SHORTFALL = 8, 10, 0.3, 0.12
 _MODEL = federated.Network(features=10)
 
-#: What liars send instead of their update; the more others there are, the louder.
-_LIES = {
-    "the opposite of its update, much longer": lambda update, clients: -3 * clients * update,
-    "its update, and 5 more on every number": lambda update, clients: update + 5,
+#: What a liar sends instead of its update, and the number of records it claims (None: its own),
+#: given its update, the mean update of the honest, and the number of clients.
+_Lie = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, int | None]]
+
+_RECORDS, _NAN = "the others' update turned round, and claims 10⁹ records", "one NaN"
+_LAZY = "the model as it came"
+_LIES: dict[str, _Lie] = {
+    "the opposite of its update, much longer": lambda own, others, clients: (
+        -3 * clients * own,
+        None,
+    ),
+    "its update, and 5 more on every number": lambda own, others, clients: (own + 5, None),
+    "the same number everywhere": lambda own, others, clients: (np.full_like(own, 5.0), None),
+    _LAZY: lambda own, others, clients: (0 * own, None),
+    _RECORDS: lambda own, others, clients: (-0.3 * others, 10**9),
+    _NAN: lambda own, others, clients: (np.append(own[:-1], np.nan), None),
 }
 
 
@@ -63,8 +73,10 @@ def _strategy(value: Any, what: str) -> tuple[str, dict[str, float]]:
         raise Wrong(f"{name} needs a value for {missing[0]!r}: Flower's default expects no liar.")
     options = {key: number(each, f"{key} in {what}") for key, each in given.items()}
     for key, each in options.items():
-        if each < _OPTIONS[name][key] or (key == "beta" and each >= 0.5):
-            raise Wrong(f"{key} is {each:g}: out of its range.")
+        if key == "beta" and not 0 <= each < 0.5:
+            raise Wrong(f"beta is {each:g}; it goes from 0 to below 0.5: it cuts at both ends.")
+        if each < _OPTIONS[name][key]:
+            raise Wrong(f"{key} is {each:g}; it must be at least {_OPTIONS[name][key]:g}.")
         if key != "beta":
             if each != int(each):
                 raise Wrong(f"{key} is {each:g}; it must be a whole number.")
@@ -107,9 +119,12 @@ def _mean_auc(weights: np.ndarray) -> float:
 
 
 def _trained(
-    wards: list[np.ndarray], strategy: tuple[str, dict], liars: list[int], lie: Any = None
+    wards: list[np.ndarray],
+    strategy: tuple[str, dict],
+    liars: list[int],
+    lie: _Lie = lambda own, others, clients: (own, None),
 ) -> float:
-    """Train with one of Flower's strategies and return the mean AUC."""
+    """Train with one of Flower's strategies and return the mean AUC; 0 if the model is NaN."""
     from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
     from flwr.serverapp import strategy as strategies
     from flwr.serverapp.exception import AggregationError
@@ -121,11 +136,15 @@ def _trained(
     clients = federated.make_clients(X, y, wards)
 
     def step(weights: np.ndarray, received: federated.Received) -> np.ndarray:
+        others = received.updates[~np.isin(received.clients, liars)].mean(axis=0)
         replies = []
         for client, update in zip(received.clients, received.updates, strict=True):
-            sent = weights + (lie(update, len(wards)) if client in liars else update)
-            size = MetricRecord({"num-examples": int(clients.sizes[client])})
-            content = {"arrays": ArrayRecord([sent.astype(np.float32)]), "metrics": size}
+            sent, claimed = lie(update, others, len(wards)) if client in liars else (update, None)
+            size = MetricRecord({"num-examples": claimed or int(clients.sizes[client])})
+            content = {
+                "arrays": ArrayRecord([(weights + sent).astype(np.float32)]),
+                "metrics": size,
+            }
             replies.append(Message(RecordDict(content), int(client) + 2, "train"))
         rule.current_arrays = ArrayRecord([weights.astype(np.float32)])
         arrays, _ = rule.aggregate_train(received.number, replies)
@@ -138,7 +157,7 @@ def _trained(
         )  # fmt: skip
     except (AggregationError, ValueError, IndexError) as error:
         raise Wrong(f"Flower's {name} stops with these options: {error}") from None
-    return _mean_auc(last.weights)
+    return _mean_auc(last.weights) if np.isfinite(last.weights).all() else 0.0
 
 
 def _answer_12_1(value: str, before: str = "") -> str:
@@ -154,16 +173,13 @@ class LiarsAmongTen(Exercise):
     kinds = {"configure": _strategy}
     hints = (
         "Which strategy looks at single values, and which at whole models? Each has an option that "
-        "says how many are not to be trusted.",
-        "FedTrimmedAvg cuts int(beta * clients) values at each end: that has to be `liars` at "
-        "least. int() rounds down.",
-        "MultiKrum keeps the num_nodes_to_select models that lie closest to their neighbours, and "
-        "averages them by records: how many honest ones are there?",
+        "says how many are not to be trusted. And which ones weigh a reply by the records that it "
+        "claims?",
+        "FedTrimmedAvg cuts int(beta * clients) values at each end, NaN among the largest: that "
+        "has to be `liars` at least. int() rounds down.",
+        "Half a client more is safe against rounding: beta = (liars + 0.5) / clients.",
     )
-    reference = _answer_12_1(
-        '{"name": "MultiKrum", "num_malicious_nodes": liars, '
-        '"num_nodes_to_select": clients - liars}'
-    )
+    reference = _answer_12_1('{"name": "FedTrimmedAvg", "beta": (liars + 0.5) / clients}')
     mistakes = (
         Mistake("no defence", _answer_12_1('{"name": "FedAvg"}'), "FedAvg trusts everybody"),
         Mistake(
@@ -182,12 +198,17 @@ class LiarsAmongTen(Exercise):
             "is cut of 49 at each end",
         ),
         Mistake(
-            "one is thrown out",
+            "the median",
+            _answer_12_1('{"name": "FedMedian"}'),
+            "One NaN gets through the median",
+        ),
+        Mistake(
+            "a kept liar counts most",
             _answer_12_1(
                 '{"name": "MultiKrum", "num_malicious_nodes": liars, '
-                '"num_nodes_to_select": clients - 1}'
+                '"num_nodes_to_select": clients - liars}'
             ),
-            "so a liar is among them",
+            "A liar is kept and claims 10⁹ records",
         ),
         Mistake(
             "all selected",
@@ -196,6 +217,16 @@ class LiarsAmongTen(Exercise):
                 '"num_nodes_to_select": clients}'
             ),
             "keeps all of them",
+        ),
+        Mistake(
+            "the honest taken for the liars",
+            _answer_12_1('{"name": "Krum", "num_malicious_nodes": clients - liars}'),
+            "leaves one neighbour",
+        ),
+        Mistake(
+            "one model of twelve",
+            _answer_12_1('{"name": "Krum", "num_malicious_nodes": liars}'),
+            "Krum passes on a single model",
         ),
         Mistake(
             "an option forgotten",
@@ -210,7 +241,7 @@ class LiarsAmongTen(Exercise):
         Mistake(
             "half is cut",
             _answer_12_1('{"name": "FedTrimmedAvg", "beta": 0.5}'),
-            "out of its range",
+            "it cuts at both ends",
         ),
     )
 
@@ -226,20 +257,25 @@ class LiarsAmongTen(Exercise):
         worst = 1.0
         for what, lie in _LIES.items():
             found = _trained(wards, strategy, lying, lie)
-            # 300 draws: the shortfall of the robust strategies has a mean of 0.02 or less and a
-            # spread of 0.017, that of an answer that lets a liar in is 0.2 or more.
+            # 30 draws each of 3 of 10 and 4 of 12: the reference falls short by 0.031 or less on
+            # average, with a spread of 0.020; answers that keep a liar by 0.145 or more.
             if found < best - _SHORTFALL:
-                told = f"{liars} of {clients} " + ("lie: each sends" if liars > 1 else "lies:")
-                raise Wrong(f"{told} {what}. The mean AUC falls from {best:.2f} to {found:.2f}. "
-                            f"{self._why(strategy, clients, liars)}".strip())  # fmt: skip
+                told = f"{liars} of {clients} " + (
+                    "lie: each sends" if liars > 1 else "lies: it sends"
+                )
+                falls = f"falls from {best:.2f} to {found:.2f}" if found else "is gone: all is NaN"
+                raise Wrong(f"{told} {what}. The mean AUC {falls}. "
+                            f"{self._why(strategy, clients, liars, what)}".strip())  # fmt: skip
             worst = min(worst, found)
         return best, worst
 
     @staticmethod
-    def _why(strategy: tuple[str, dict], clients: int, liars: int) -> str:
+    def _why(strategy: tuple[str, dict], clients: int, liars: int, what: str) -> str:
         name, options = strategy
         if name == "FedAvg":
             return "FedAvg trusts everybody."
+        if name == "FedMedian" and what == _NAN:
+            return "One NaN gets through the median: look at replies first."
         if name == "FedTrimmedAvg":
             beta = options["beta"]
             cut = int(beta * clients)
@@ -259,6 +295,18 @@ class LiarsAmongTen(Exercise):
             if kept > clients - liars:
                 return (f"It keeps {kept}, and only {clients - liars} are honest, so a liar is "
                         "among them.")  # fmt: skip
+            if what == _RECORDS:
+                return (
+                    "A liar is kept and claims 10⁹ records, and Flower averages the kept by "
+                    "their records."
+                )
+        if name in ("Krum", "MultiKrum") and clients - options["num_malicious_nodes"] - 2 <= 1:
+            return (
+                f"num_malicious_nodes = {options['num_malicious_nodes']} of {clients} leaves one "
+                "neighbour: two liars who send the same are nearest to each other."
+            )
+        if name == "Krum" and what in (_LAZY, _RECORDS):
+            return "Krum passes on a single model: here that of a liar who stays near the others."
         return ""
 
     def test_one(self, answers: Answers, rng: np.random.Generator) -> str:
@@ -271,260 +319,25 @@ class LiarsAmongTen(Exercise):
         best, worst = self._attacked(answers, 10, 3, rng)
         return f"Three of ten lie: mean AUC {worst:.3f}, the honest seven alone {best:.3f}."
 
+    def test_four(self, answers: Answers, rng: np.random.Generator) -> str:
+        """Four of twelve lie."""
+        best, worst = self._attacked(answers, 12, 4, rng)
+        return f"Four of twelve lie: mean AUC {worst:.3f}, the honest eight alone {best:.3f}."
+
     def test_rounding(self, answers: Answers, rng: np.random.Generator) -> None:
         """One of 49: 1 / 49 * 49 is below 1."""
         self._attacked(answers, 49, 1, rng)
 
     def hidden_liars(self, answers: Answers, rng: np.random.Generator) -> None:
         """Other numbers."""
-        for clients, liars in ((14, 2), (12, 4), (9, 1)):
+        for clients, liars in ((14, 2), (11, 3), (9, 1)):
             self._attacked(answers, clients, liars, rng)
 
 
 # ---- 12.2 --------------------------------------------------------------------------------------
 
 
-def _layers(value: Any, what: str) -> list[np.ndarray]:
-    """Accept a list of arrays; NaN passes, so that a test can say where it comes from."""
-    if not isinstance(value, list | tuple) or not value:
-        raise Wrong(f"{what} should be a list of arrays, one a layer, but it is {_seen(value)}.")
-    layers = []
-    for layer in value:
-        try:
-            array = np.asarray(layer)
-        except ValueError:
-            array = np.array(None)
-        if array.dtype.kind not in "iuf":
-            raise Wrong(f"{what} should hold arrays of numbers, but there is {_seen(layer)}.")
-        layers.append(array.astype(float))
-    return layers
-
-
-def _flat(layers: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([layer.ravel() for layer in layers])
-
-
-def _answer_12_2(
-    length: str = "np.sqrt(sum(np.sum(layer**2) for layer in update))",
-    scale: str = "min(1.0, clipping_norm / max(length, 1e-12))",
-    sent: str = "[b + scale * u for b, u in zip(before, update)]",
-    broken: str = "    if not np.isfinite(length):\n        return before\n",
-    update: str = "[np.asarray(a, float) - b for b, a in zip(before, after)]",
-) -> str:
-    """Return an answer to 12.2 with a part replaced."""
-    return f"""
-import numpy as np
-
-def clip_update(before, after, clipping_norm):
-    update = {update}
-    length = {length}
-{broken}    scale = {scale}
-    return {sent}
-"""
-
-
-class ClipUpdate(Exercise):
-    """Clip what a hospital sends; the influence on the sum is measured."""
-
-    label = "12.2"
-    title = "One hospital, one bounded voice"
-    points = 2
-    kinds = {"clip_update": _layers}
-    hints = (
-        "What is to be short is the update, after less before: all layers together are one long "
-        "vector.",
-        "length = np.sqrt(sum(np.sum(u**2) for u in update)); scale the whole update by the same "
-        "number, min(1, clipping_norm / length), and add `before` again.",
-        "A length of 0 is no reason to divide by 0. And if the length is not finite, send `before`:"
-        " min(1, nan) helps nobody.",
-    )
-    reference = _answer_12_2()
-    mistakes = (
-        Mistake("nothing clipped", _answer_12_2(scale="1.0"), "is not clipped at all"),
-        Mistake(
-            "each layer by itself",
-            _answer_12_2(
-                sent="[b + min(1, clipping_norm / max(np.linalg.norm(u), 1e-12)) * u "
-                "for b, u in zip(before, update)]"
-            ),
-            "each layer by itself",
-        ),
-        Mistake(
-            "each number by itself",
-            _answer_12_2(
-                sent="[b + np.clip(u, -clipping_norm, clipping_norm) "
-                "for b, u in zip(before, update)]"
-            ),
-            "each number by itself",
-        ),
-        Mistake(
-            "the model instead of the update",
-            _answer_12_2(
-                update="[np.asarray(a, float) for a in after]", sent="[scale * u for u in update]"
-            ),
-            "clip the model",
-        ),
-        Mistake(
-            "the update is sent", _answer_12_2(sent="[scale * u for u in update]"), "without the"
-        ),
-        Mistake(
-            "short ones made longer",
-            _answer_12_2(scale="clipping_norm / max(length, 1e-12)"),
-            "made longer",
-        ),
-        Mistake(
-            "the sum of the layers' lengths",
-            _answer_12_2(length="sum(np.linalg.norm(layer) for layer in update)"),
-            "add up the lengths",
-        ),
-        Mistake(
-            "the square of the length",
-            _answer_12_2(length="sum(np.sum(layer**2) for layer in update)"),
-            "the square root",
-        ),
-        Mistake("NaN goes through", _answer_12_2(broken=""), "NaN or infinity"),
-        Mistake(
-            "NaN made zero",
-            _answer_12_2(
-                update="[np.nan_to_num(np.asarray(a, float) - b, posinf=0, neginf=0) "
-                "for b, a in zip(before, after)]"
-            ),
-            "the rest of a broken",
-        ),
-        Mistake(
-            "divided by zero",
-            _answer_12_2(scale="min(clipping_norm, length) / length"),
-            "learnt nothing",
-        ),
-    )
-
-    @staticmethod
-    def _model(rng: np.random.Generator) -> list[np.ndarray]:
-        """A model of two to four layers of several shapes; no layer is all there is."""
-        inner = rng.integers(2, 7, rng.integers(1, 3))
-        sizes = [int(rng.integers(3, 9)), *map(int, inner), int(rng.integers(2, 5))]
-        shapes: list[tuple[int, ...]] = []
-        for rows, columns in pairwise(sizes):
-            shapes += [(rows, columns), (columns,)]
-        return [rng.normal(0, 1, shape) for shape in shapes]
-
-    def _sent(
-        self, answers: Answers, before: list[np.ndarray], update: list[np.ndarray], norm: float
-    ) -> np.ndarray:
-        """Return what the server sees of an update, as one vector."""
-        after = [b + u for b, u in zip(before, update, strict=True)]
-        got = answers.clip_update(before, after, norm)
-        shapes = [layer.shape for layer in before]
-        if [layer.shape for layer in got] != shapes:
-            raise Wrong(f"The layers have the shapes {shapes}; what you send has "
-                        f"{[layer.shape for layer in got]}.")  # fmt: skip
-        return _flat(got) - _flat(before)
-
-    def test_update(self, answers: Answers, rng: np.random.Generator) -> None:
-        """A short update stays as it is; a long one gets the length, not another direction."""
-        for _ in range(6):
-            before, norm = self._model(rng), float(rng.uniform(0.5, 3))
-            update = [rng.normal(0, rng.uniform(0.3, 2), layer.shape) for layer in before]
-            size = np.linalg.norm(_flat(update))
-            for factor in (40, 0.3, 0.9, 1.5):
-                moved = [layer * factor * norm / size for layer in update]
-                self._compare(self._sent(answers, before, moved, norm), before, moved, norm)
-        still = self._sent(answers, before, [0 * layer for layer in before], norm)
-        if not np.allclose(still, 0, atol=1e-9):
-            raise Wrong("A hospital that learnt nothing (its update is 0) should send `before`.")
-
-    @staticmethod
-    def _compare(
-        got: np.ndarray, before: list[np.ndarray], update: list[np.ndarray], norm: float
-    ) -> None:
-        flat, start = _flat(update), _flat(before)
-        size = np.linalg.norm(flat)
-        wanted = flat * min(1, norm / size)
-        if np.allclose(got, wanted, atol=1e-6):
-            return
-        after = start + flat
-        lengths = np.array([np.linalg.norm(layer) for layer in update])
-        each = _flat([u * min(1, norm / n) for u, n in zip(update, lengths, strict=True)])
-        told = f"An update of length {size:.2f}, with a clipping norm of {norm:.2f}: "
-        explained = [
-            (wanted - start, "you send the update without the model: add `before` again."),
-            (flat, "it is not clipped at all."),
-            (each, "you clip each layer by itself. Together they are longer: take one length for "
-             "all of them."),
-            (np.clip(flat, -norm, norm), "you clip each number by itself, and the direction "
-             "changes."),
-            (after * min(1, norm / np.linalg.norm(after)) - start, "you clip the model, not what "
-             "has changed."),
-            (flat * norm / size, "a short update is made longer."),
-            (flat * min(1, norm / lengths.sum()), "you add up the lengths of the layers; the "
-             "length of all is the root of the sum of their squares."),
-            (flat * min(1, norm / size**2), "the length is the square root of the sum."),
-        ]  # fmt: skip
-        for value, why in explained:
-            if np.allclose(got, value, atol=1e-6):
-                raise Wrong(told + why)
-        raise Wrong(f"{told}what you send has moved by {np.linalg.norm(got):.2f}, and that is not "
-                    "the update scaled to fit.")  # fmt: skip
-
-    def test_influence(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Add one hospital, whatever it sends: how far does the sum move?"""
-        before, norm = self._model(rng), float(rng.uniform(0.5, 3))
-        worst = 0.0
-        for scale in (1.0, 1e3, 1e9, 1e200, np.nan, np.inf):
-            update = [rng.normal(0, 1, layer.shape) for layer in before]
-            if np.isfinite(scale):
-                update = [layer * scale for layer in update]
-            else:
-                update[int(rng.integers(len(update)))].flat[0] = scale
-            got = self._sent(answers, before, update, norm)
-            if not np.isfinite(got).all():
-                raise Wrong(f"A hospital sends NaN or infinity (its model: {scale:g}), and the sum "
-                            "of all hospitals is gone.")  # fmt: skip
-            if not np.isfinite(scale) and not np.allclose(got, 0, atol=1e-9):
-                raise Wrong("You send the rest of a broken update: where a number is NaN or "
-                            "infinite, send `before`.")  # fmt: skip
-            worst = max(worst, float(np.linalg.norm(got)))
-        if worst > norm * (1 + 1e-6):
-            raise Wrong(f"One hospital moves the sum by {worst:.3g}; {norm:.3g} is allowed.")
-        return f"Whatever one hospital sends, the sum moves by {worst / norm:.3f} clipping norms."
-
-    def test_audit(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Noise for ε = 1 on the sum: does the audit find more with the worst hospital?"""
-        epsilon, delta = 1.0, 1e-3
-        before, norm = self._model(rng), 1.0
-        updates = [[rng.normal(0, 1, layer.shape) for layer in before] for _ in range(4)]
-        updates[0] = [1e4 * layer for layer in updates[0]]
-        sent = np.array([self._sent(answers, before, update, norm) for update in updates])
-        direction = sent[0] / max(np.linalg.norm(sent[0]), 1e-12)
-        sigma = norm * gaussian_sigma(epsilon, delta)
-
-        def mechanism(members: list[int], epsilon: float, rng: np.random.Generator) -> float:
-            # The noise of a vector, looked at along the direction that tells most.
-            return float(sent[members].sum(axis=0) @ direction + rng.normal(0, sigma))
-
-        report = audit(
-            mechanism, [([0, 1, 2, 3], [1, 2, 3])], epsilon, delta=delta, samples=20_000,
-            confidence=CONFIDENCE, rng=rng, names=[("with the hospital", "without it")],
-        )  # fmt: skip
-        if report.violates:
-            raise Wrong(f"The audit: {report.sentences[0]}")
-        return (
-            f"With noise for ε = {epsilon:g}, δ = {delta:g} (add or remove one hospital) on the "
-            f"sum, the audit proved ε ≥ {report.epsilon_lower:.2f}: no violation."
-        )
-
-    def hidden_influence(self, answers: Answers, rng: np.random.Generator) -> None:
-        """Many models; whole numbers; one layer."""
-        for _ in range(10):
-            before, norm = self._model(rng), float(10 ** rng.uniform(-2, 2))
-            update = [norm * rng.normal(0, 1, layer.shape) for layer in before]
-            self._compare(self._sent(answers, before, update, norm), before, update, norm)
-        whole = [np.arange(6).reshape(2, 3)]
-        update = [np.full((2, 3), 4)]
-        self._compare(self._sent(answers, whole, update, 2.0), whole, update, 2.0)
-
-
-# ---- 12.3 --------------------------------------------------------------------------------------
+_ORDER = "Order: CA, server, key."
 
 
 def _texts(value: Any, what: str) -> tuple[str, str, str]:
@@ -536,8 +349,46 @@ def _texts(value: Any, what: str) -> tuple[str, str, str]:
         if not isinstance(text, str):
             raise Wrong(f"{name} in {what} should be text, but it is {_seen(text)}: decode() it.")
         if not re.search(rf"-----BEGIN [A-Z ]*{kind}-----", text):
-            raise Wrong(f"{name} in {what} is no PEM text with BEGIN … {kind}.")
+            raise Wrong(f"{name} in {what} is no PEM text with BEGIN … {kind}. {_ORDER}")
     return value[0], value[1], value[2]
+
+
+def _one_block(text: str, name: str) -> None:
+    """Refuse a text that is more than one PEM block."""
+    if not re.fullmatch(r"\s*-----BEGIN ([A-Z ]+)-----[^-]+-----END \1-----\s*", text):
+        raise Wrong(
+            f"{name} should be one PEM block and nothing else, but it holds "
+            f"{text.count('-----BEGIN')}, or text around it."
+        )
+
+
+def _is_ca(certificate: Any) -> bool:
+    """Whether a certificate says that its key may sign certificates."""
+    from cryptography import x509
+
+    def extension(kind: Any) -> Any:
+        try:
+            return certificate.extensions.get_extension_for_class(kind).value
+        except x509.ExtensionNotFound:
+            return None
+
+    basic, usage = extension(x509.BasicConstraints), extension(x509.KeyUsage)
+    return bool(basic and basic.ca) or bool(usage and usage.key_cert_sign)
+
+
+def _entries(certificate: Any) -> set[tuple[str, str]]:
+    """Return the type and the text of each subject alternative name."""
+    from cryptography import x509
+
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {(type(name).__name__, str(name.value).lower()) for name in names}
+
+
+def _entry(host: str) -> tuple[str, str]:
+    try:
+        return "IPAddress", str(ipaddress.ip_address(host))
+    except ValueError:
+        return "DNSName", host.lower()
 
 
 def _keys(text: str) -> list[Any]:
@@ -587,8 +438,8 @@ def _shake(certificate: str, key: str, ca: str, host: str) -> str | None:
         raise Wrong(f"TLS does not start with these texts ({error.reason or error}).") from None
 
 
-def _answer_12_3(**parts: str) -> str:
-    """Return an answer to 12.3 with parts replaced."""
+def _answer_12_2(**parts: str) -> str:
+    """Return an answer to 12.2 with parts replaced."""
     given = {
         "key": "ec.generate_private_key(ec.SECP256R1())",
         "ca_key": "ec.generate_private_key(ec.SECP256R1())",
@@ -601,6 +452,9 @@ def _answer_12_3(**parts: str) -> str:
         "start": "datetime.datetime.fromisoformat(start)",
         "password": "serialization.NoEncryption()",
         "basic": "x509.BasicConstraints(ca, None)",
+        "subject": '"my CA" if ca else hosts[0]',
+        "serial": "x509.random_serial_number()",
+        "returned": "{ca}, {certificate}, {out}",
         **parts,
     }
     return f"""
@@ -639,9 +493,9 @@ def certificates(hosts, start, days):
     def certify(key, ca, names=None):
         builder = x509.CertificateBuilder(
             issuer_name=common_name("my CA"),
-            subject_name=common_name("my CA" if ca else hosts[0]),
+            subject_name=common_name({given["subject"]}),
             public_key=key.public_key(),
-            serial_number=x509.random_serial_number(),
+            serial_number={given["serial"]},
             not_valid_before=start,
             not_valid_after={given["end"]},
         ).add_extension({given["basic"]}, critical=True)
@@ -650,62 +504,111 @@ def certificates(hosts, start, days):
         return builder.sign(ca_key, hashes.SHA256())
 
     names = {given["name"]}
-    return {given["ca"]}, {given["certificate"]}, {given["out"]}
+    return {given["returned"].format(**given)}
 """
 
 
 class SuperLinkCertificates(Exercise):
     """Make a CA and a server certificate; checked by real TLS handshakes."""
 
-    label = "12.3"
+    label = "12.2"
     title = "Certificates for a SuperLink"
     points = 3
     kinds = {"certificates": _texts}
     hints = (
+        "The cell's two helpers make a name and a PEM text; "
+        "start = datetime.datetime.fromisoformat(start), and the end is "
+        "start + datetime.timedelta(days=days).",
         "Two key pairs: one of the CA, one of the server. The CA signs its own certificate and "
         "the server's. Its private key is not among what you return.",
-        "x509.CertificateBuilder(issuer, subject, public_key, serial, start, end), then "
+        "x509.CertificateBuilder(issuer, subject, public_key, x509.random_serial_number(), start, "
+        "end), then "
         ".add_extension(x509.BasicConstraints(ca=…, path_length=None), critical=True), then "
         ".sign(ca_key, hashes.SHA256()). The server's has another extension: "
         "x509.SubjectAlternativeName([...]).",
         "A host name is x509.DNSName(host), an address x509.IPAddress(ipaddress.ip_address(host)). "
         "Only the CA has ca=True. key.private_bytes(PEM, PrivateFormat.PKCS8, NoEncryption()).",
     )
-    reference = _answer_12_3()
+    reference = _answer_12_2()
     mistakes = (
         Mistake(
             "the host as common name alone",
-            _answer_12_3(certificate="pem(certify(key, False))"),
+            _answer_12_2(certificate="pem(certify(key, False))"),
             "has no subject alternative name",
         ),
         Mistake(
             "an address as a name",
-            _answer_12_3(name="x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts])"),
+            _answer_12_2(name="x509.SubjectAlternativeName([x509.DNSName(h) for h in hosts])"),
             "an IP address is no DNS name",
         ),
         Mistake(
             "the first host alone",
-            _answer_12_3(name="san(hosts[:1])"),
+            _answer_12_2(name="san(hosts[:1])"),
             "should be trusted, but the client says",
         ),
         Mistake(
             "localhost as well",
-            _answer_12_3(name="san([*hosts, 'localhost'])"),
+            _answer_12_2(name="san([*hosts, 'localhost'])"),
             "can pretend to be 'localhost'",
         ),
         Mistake(
             "a wildcard",
-            _answer_12_3(name="san([*hosts, *('*.' + h for h in hosts if h[-1].isalpha())])"),
+            _answer_12_2(name="san([*hosts, *('*.' + h for h in hosts if h[-1].isalpha())])"),
             "can pretend to be a stranger's name",
         ),
         Mistake(
+            "all names of the domain",
+            _answer_12_2(
+                name="san([*hosts, *('*.' + h.partition('.')[2] for h in hosts "
+                "if h[-1].isalpha() and h.count('.') > 1)])"
+            ),
+            "can pretend to be a neighbour",
+        ),
+        Mistake(
+            "the machine's own address",
+            _answer_12_2(name="san([*hosts, '127.0.0.1'])"),
+            "names 127.0.0.1, too",
+        ),
+        Mistake(
+            "a CA below the CA",
+            _answer_12_2(basic="x509.BasicConstraints(True, 0)"),
+            "says that it is a CA, and only",
+        ),
+        Mistake(
+            "the same serial number",
+            _answer_12_2(serial="12"),
+            "have the same serial number",
+        ),
+        Mistake(
+            "the same name",
+            _answer_12_2(subject='"my CA"'),
+            "CA and server have the same name",
+        ),
+        Mistake(
+            "the server first",
+            _answer_12_2(returned="{certificate}, {ca}, {out}"),
+            "Order: CA, server, key",
+        ),
+        Mistake(
+            "the whole chain",
+            _answer_12_2(
+                certificate="pem(certify(key, False, names)) + pem(certify(ca_key, True))"
+            ),
+            "one PEM block and nothing else",
+        ),
+        Mistake(
+            "the server for ten years",
+            _answer_12_2(end="start + datetime.timedelta(days if ca else 3650)"),
+            "both certificates are valid from `start`",
+        ),
+        Mistake(
             "the server is a CA, too",
-            _answer_12_3(basic="x509.BasicConstraints(True, None)"),
+            _answer_12_2(basic="x509.BasicConstraints(True, None)"),
             "forged a certificate",
         ),
         Mistake(
             "signed by itself",
-            _answer_12_3(ca="pem(certify(key, True, names))", ca_key="key", key="0").replace(
+            _answer_12_2(ca="pem(certify(key, True, names))", ca_key="key", key="0").replace(
                 "    ca_key = key\n    key = 0\n",
                 "    ca_key = key = ec.generate_private_key(ec.SECP256R1())\n",
             ),
@@ -713,37 +616,37 @@ class SuperLinkCertificates(Exercise):
         ),
         Mistake(
             "the CA's key on the server",
-            _answer_12_3(out="text(key) + text(ca_key)"),
+            _answer_12_2(out="text(key) + text(ca_key)"),
             "the private key of the CA",
         ),
-        Mistake("the CA's key as the server's", _answer_12_3(out="text(ca_key)"), "cannot start"),
+        Mistake("the CA's key as the server's", _answer_12_2(out="text(ca_key)"), "cannot start"),
         Mistake(
             "one CA for everybody",
-            _answer_12_3(ca_key="ec.derive_private_key(2**200 + 12, ec.SECP256R1())"),
+            _answer_12_2(ca_key="ec.derive_private_key(2**200 + 12, ec.SECP256R1())"),
             "the same CA key in every call",
         ),
         Mistake(
             "one server key for everybody",
-            _answer_12_3(key="ec.derive_private_key(2**200 + 12, ec.SECP256R1())"),
+            _answer_12_2(key="ec.derive_private_key(2**200 + 12, ec.SECP256R1())"),
             "the same server key in every call",
         ),
-        Mistake("ten years", _answer_12_3(end="start + datetime.timedelta(3650)"), "is over, and"),
+        Mistake("ten years", _answer_12_2(end="start + datetime.timedelta(3650)"), "is over, and"),
         Mistake(
             "from now on",
-            _answer_12_3(start="datetime.datetime.now(datetime.UTC)"),
+            _answer_12_2(start="datetime.datetime.now(datetime.UTC)"),
             "begins in one hour only",
         ),
         Mistake(
             "a weak key",
-            _answer_12_3(key="rsa.generate_private_key(public_exponent=65537, key_size=1024)"),
+            _answer_12_2(key="rsa.generate_private_key(public_exponent=65537, key_size=1024)"),
             "so weak a key",
         ),
         Mistake(
             "a password",
-            _answer_12_3(password="serialization.BestAvailableEncryption(b'secret')"),
+            _answer_12_2(password="serialization.BestAvailableEncryption(b'secret')"),
             "has a password",
         ),
-        Mistake("bytes", _answer_12_3(out="text(key).encode()"), "decode() it"),
+        Mistake("bytes", _answer_12_2(out="text(key).encode()"), "decode() it"),
     )
 
     @staticmethod
@@ -767,7 +670,29 @@ class SuperLinkCertificates(Exercise):
         for text in made[:2]:
             if _keys(text):
                 raise Wrong("A private key stands beside a certificate that everybody gets.")
-        _keys(made[2])
+        ca, leaf = (
+            _certificate(text, name)
+            for text, name in zip(made[:2], ("ca", "certificate"), strict=True)
+        )
+        authority, server = _public(ca.public_key()), _public(leaf.public_key())
+        held = [_public(each.public_key()) for each in _keys(made[2])]
+        if server == authority:
+            raise Wrong(
+                "CA and server are the same key: whoever breaks into the server can certify "
+                "whatever they like."
+            )
+        if _is_ca(leaf) and not _is_ca(ca):
+            raise Wrong(
+                f"The first text is the server's certificate, the second the CA's. {_ORDER}"
+            )
+        if authority in held and len(held) > 1:
+            raise Wrong("On the server lies the private key of the CA: it is not to leave yours.")
+        for name, text in zip(("ca", "certificate", "key"), made, strict=True):
+            _one_block(text, name)
+        if ca.subject == leaf.subject:
+            raise Wrong("CA and server have the same name: give them two.")
+        if ca.serial_number == leaf.serial_number:
+            raise Wrong("The CA's certificate and the server's have the same serial number.")
         return made
 
     def _trusted(self, made: tuple[str, str, str], hosts: list[str]) -> None:
@@ -796,6 +721,14 @@ class SuperLinkCertificates(Exercise):
                         "DNS name: it is an entry of another type.")  # fmt: skip
         raise Wrong(told)
 
+    @staticmethod
+    def _named(certificate: str, hosts: list[str]) -> None:
+        """Refuse a certificate that names more than the hosts."""
+        more = _entries(_certificate(certificate, "certificate")) - {_entry(h) for h in hosts}
+        if more:
+            names = ", ".join(sorted(name for _, name in more))
+            raise Wrong(f"The certificate names {names}, too: nobody asked for that.")
+
     def test_hosts(self, answers: Answers, rng: np.random.Generator) -> str:
         """Each host is trusted; nobody else is."""
         hosts = self._hosts(rng)
@@ -809,9 +742,12 @@ class SuperLinkCertificates(Exercise):
             "localhost": "'localhost'",
             "10.0.0.0": "an address it never had",
         }
+        domain = next(host.partition(".")[2] for host in hosts if host.count(".") == 2)
+        strangers[f"other.{domain}"] = "a neighbour"
         for host, what in strangers.items():
             if _shake(certificate, key, ca, host) is None:
                 raise Wrong(f"This server can pretend to be {what}: {host!r} is trusted as well.")
+        self._named(certificate, hosts)
         return (
             f"{len(hosts)} hosts are trusted, {len(strangers)} wrong names refused, all by real "
             "TLS handshakes."
@@ -824,13 +760,6 @@ class SuperLinkCertificates(Exercise):
         other_ca, other_certificate, other_key = self._made(answers, hosts)
         authority = _public(_certificate(ca, "ca").public_key())
         held = [_public(each.public_key()) for each in _keys(key)]
-        if _public(_certificate(certificate, "certificate").public_key()) == authority:
-            raise Wrong(
-                "CA and server are the same key: whoever breaks into the server can certify "
-                "whatever they like."
-            )
-        if authority in held:
-            raise Wrong("On the server lies the private key of the CA: it is not to leave yours.")
         if _public(_certificate(other_ca, "ca").public_key()) == authority:
             raise Wrong("It is the same CA key in every call: everybody who runs it has that key.")
         if _shake(other_certificate, other_key, ca, hosts[0]) is None:
@@ -838,6 +767,11 @@ class SuperLinkCertificates(Exercise):
         if set(held) & {_public(each.public_key()) for each in _keys(other_key)}:
             raise Wrong("It is the same server key in every call: draw a new one.")
         self._forge(ca, certificate, key)
+        if _is_ca(_certificate(certificate, "certificate")):
+            raise Wrong(
+                "The server's certificate says that it is a CA, and only the CA's own limits stop "
+                "it: leave out ca=True and key_cert_sign."
+            )
         return "An unknown CA was refused, and so was a certificate that the server itself signed."
 
     @staticmethod
@@ -881,6 +815,7 @@ class SuperLinkCertificates(Exercise):
     def test_days(self, answers: Answers, rng: np.random.Generator) -> str:
         """Valid from start to start + days, not an hour longer."""
         hosts, days = self._hosts(rng), int(rng.integers(10, 90))
+        begin = datetime.datetime.fromisoformat(self._time(1))
         early = self._made(answers, hosts, 1, days)
         if _shake(early[1], early[2], early[0], hosts[0]) is None:
             raise Wrong("The time of this certificate begins in one hour only, and it is trusted.")
@@ -888,23 +823,34 @@ class SuperLinkCertificates(Exercise):
         late = self._made(answers, hosts, -1 - 24 * days, days)
         if _shake(late[1], late[2], late[0], hosts[0]) is None:
             raise Wrong(f"The time of this certificate ({days} days) is over, and it is trusted.")
+        for whose, text in (("CA", early[0]), ("server", early[1])):
+            self._dated(whose, text, begin, days)
         return "Refused an hour before its time and an hour after, trusted an hour before its end."
 
+    @staticmethod
+    def _dated(whose: str, text: str, begin: datetime.datetime, days: int) -> None:
+        """Compare a certificate's own dates; the handshakes see the narrower ones of the two."""
+        made, allowed = _certificate(text, whose), datetime.timedelta(minutes=10)
+        length = made.not_valid_after_utc - made.not_valid_before_utc
+        early = made.not_valid_before_utc - begin
+        if abs(early) > allowed or abs(length - datetime.timedelta(days=days)) > allowed:
+            raise Wrong(
+                f"The certificate of the {whose} is valid for {length} from "
+                f"{made.not_valid_before_utc:%Y-%m-%d %H:%M}; both certificates are valid from "
+                f"`start` ({begin:%Y-%m-%d %H:%M}) for `days` ({days}) days."
+            )
+
     def hidden_hosts(self, answers: Answers, rng: np.random.Generator) -> None:
-        """One host; an IPv6 address; many hosts; the leaf's own dates; a long time."""
+        """One host; an IPv6 address; many hosts; a long time."""
         for hosts in (["a.example"], ["::1", "b.example"], [f"n{i}.example" for i in range(30)]):
             made = self._made(answers, hosts, days=1)
             self._trusted(made, hosts)
-            leaf = _certificate(made[1], "certificate")
-            length = leaf.not_valid_after_utc - leaf.not_valid_before_utc
-            if abs(length - datetime.timedelta(days=1)) > datetime.timedelta(minutes=10):
-                raise Wrong(f"The server's own certificate is valid for {length}, not for a day.")
+            self._named(made[1], hosts)
         ca, certificate, key = self._made(answers, ["c.example"], days=3000)
         if _shake(certificate, key, ca, "a.example") is None:
             raise Wrong("A server can pretend to be a host of another call.")
 
 
 q1 = LiarsAmongTen()
-q2 = ClipUpdate()
-q3 = SuperLinkCertificates()
-EXERCISES = (q1, q2, q3)
+q2 = SuperLinkCertificates()
+EXERCISES = (q1, q2)

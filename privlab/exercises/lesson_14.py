@@ -256,7 +256,7 @@ class OutputPolicy(Exercise):
                     (
                         "a tolerance",
                         "round(mean, 1) != mean",
-                        "abs(round(mean, 1) - mean) > 1e-10",
+                        "abs(round(mean, 1) - mean) > 1e-9",
                         "A tolerance leaves room",
                     ),
                     ("small groups", "n < 10 or (", "(", "no crowd"),
@@ -306,7 +306,8 @@ class OutputPolicy(Exercise):
         try:
             return answers.may_release(result, groups, patients)
         except Wrong as problem:
-            raise Wrong(f"{problem} It was given the result {str(result)[:400]}") from None
+            given = str(result)[:400]
+            raise Wrong(f"{str(problem).rstrip('.')}. It was given the result {given}") from None
 
     def _refuse(self, answers: Answers, result: Any, patients: int, told: str) -> None:
         if self._ask(answers, result, _GROUPS, patients):
@@ -595,9 +596,13 @@ class FindTheLeak(Exercise):
 
 _LOW, _HIGH, _MISSING = 100.0, 400.0, 250.0
 
-#: Calls behind each measured size of noise: a mean of absolute Laplace noise is within 8 %, and a
-#: ratio of it to the standard deviation within 0.06, at five standard errors.
+#: Calls behind each measured size of noise. The standard error of a mean of absolute Laplace noise
+#: is 1.6 % then, that of its ratio to the standard deviation 0.012, of a correlation 0.016.
 _CALLS = 4_000
+
+#: Both sizes together may say that more than ε is spent, or less, by so much: four standard errors
+#: of 1.6 % above, five below.
+_SPENT = (0.92, 1.065)
 
 #: Samples of an audit of two numbers at each ε.
 _SAMPLES = 8_000
@@ -617,24 +622,32 @@ def _filled(chol: np.ndarray) -> np.ndarray:
 
 
 def _replaced(
-    name: str, chol: list[float], ill: list[int], ann: tuple[float, int], bob: tuple[float, int]
+    name: str,
+    chol: list[float],
+    ill: list[int],
+    ann: tuple[float, int],
+    bob: tuple[float, int],
+    first: bool = False,
 ) -> Neighbours:
-    """Ann's record in the data, and Bob's in its place."""
-    pair = tuple((np.array([*chol, c]), np.array([*ill, i])) for c, i in (ann, bob))
+    """Ann's record in the data, as the first or the last, and Bob's in its place."""
+    pair = tuple(
+        (np.array([c, *chol] if first else [*chol, c]), np.array([i, *ill] if first else [*ill, i]))
+        for c, i in (ann, bob)
+    )
     return Neighbours(*pair, (f"with Ann ({name})", "with Bob in her place"))
 
 
 _RELEASE_PAIRS = (
     _replaced("alone, from bound to bound", [], [], (400.0, 1), (100.0, 0)),
-    _replaced("one of three", [200.0, 300.0], [0, 1], (100.0, 1), (400.0, 0)),
+    _replaced("one of three", [200.0, 300.0], [0, 1], (100.0, 1), (400.0, 0), first=True),
     _replaced("an outlier of a million", [250.0], [1], (1e6, 1), (100.0, 0)),
-    _replaced("her value is missing", [400.0], [0], (np.nan, 1), (400.0, 0)),
+    _replaced("her value is missing", [400.0], [0], (np.nan, 1), (400.0, 0), first=True),
 )
 _HIDDEN_RELEASE_PAIRS = (
-    _replaced("one of two, below the bounds", [250.0], [0], (-1e6, 0), (400.0, 1)),
+    _replaced("one of two, below the bounds", [250.0], [0], (-1e6, 0), (400.0, 1), first=True),
     _replaced("one of five, all missing", [np.nan] * 4, [1] * 4, (400.0, 1), (np.nan, 0)),
     _replaced("both values missing", [100.0] * 3, [0] * 3, (np.nan, 1), (np.nan, 0)),
-    _replaced("one of eight", [100.0] * 7, [1] * 7, (400.0, 0), (100.0, 1)),
+    _replaced("one of eight", [100.0] * 7, [1] * 7, (400.0, 0), (100.0, 1), first=True),
 )
 
 
@@ -648,8 +661,47 @@ class _LearnersRelease(LearnersMechanism):
                 for each in super().many(pair, choices, epsilon, rng)]  # fmt: skip
 
 
+def _step(values: np.ndarray) -> float:
+    """Return the step of the decimal grid that values are rounded to; 0 for none to 10 decimals."""
+    for decimals in range(11):
+        rest = values - np.round(values, decimals)
+        if np.abs(rest).max() <= 4 * np.spacing(np.abs(values).max()):
+            return 10.0**-decimals
+    return 0.0
+
+
+def _spent(
+    size: float, sensitivity: float, step: float, whole: bool = False
+) -> tuple[float, float]:
+    """Return the least and the most ε that noise of a mean size may spend.
+
+    Without rounding both are sensitivity / size. Laplace noise of scale b, rounded to steps of g,
+    has a mean size from g / (2 sinh(g / 2b)), where the exact answer is a multiple of g, to
+    g / (2 tanh(g / 2b)), where it is half way. That of two-sided geometric noise is 1 / sinh ε.
+
+    Args:
+        size: Mean of the absolute noise.
+        sensitivity: Of the answer, in the same unit.
+        step: What it is rounded to, or 0.
+        whole: Whether the exact answer is a multiple of the step, and the noise may be geometric.
+    """
+    if step == 0:
+        return sensitivity / size, sensitivity / size
+    per = 2 * sensitivity / step
+    rounded = per * np.arcsinh(step / (2 * size))
+    if whole:
+        return min(float(np.arcsinh(1 / size)), rounded), rounded
+    middle = per * np.arctanh(min(step / (2 * size), 0.999))
+    return rounded, middle
+
+
 def _release(
-    body: str = "", mean: str = "", count: str = "", fill: str = "", scale: str = "300 / n"
+    body: str = "",
+    mean: str = "",
+    count: str = "",
+    fill: str = "",
+    scale: str = "300 / n",
+    end: str = "[mean, count]",
 ) -> str:
     """Return an answer to 14.3 with a part replaced."""
     return f"""
@@ -660,7 +712,7 @@ def release(chol, ill, epsilon, rng):
     chol = {fill or "np.clip(np.where(np.isnan(chol), 250, chol), 100, 400)"}
     mean = chol.mean() + {mean or f"rng.laplace(0, {scale} / (epsilon / 2))"}
     count = ill.sum() + {count or "rng.laplace(0, 1 / (epsilon / 2))"}
-    return [mean, count]
+    return {end}
 """
 
 
@@ -680,6 +732,8 @@ class PrivateJob(Exercise):
         "rng.laplace(0, 300 / n / (epsilon / 2)); count: ill.sum() + rng.laplace(0, 2 / epsilon)",
     )
     reference = _release()
+    time_limit = 60
+    when_slow = "Use numpy: a pandas Series per call is slow."
     mistakes = (
         Mistake("no noise", _release(mean="0", count="0"), "without any noise"),
         Mistake(
@@ -732,6 +786,52 @@ class PrivateJob(Exercise):
             "noisier than it must be",
         ),
         Mistake(
+            "a patient in the far digits",
+            _release(end="[round(mean, 1) + 1e-9 * chol[0], count]"),
+            "what do they carry?",
+        ),
+        Mistake(
+            "the ill without a value not counted",
+            _release("    ill = ill[~np.isnan(chol)]\n"),
+            "all of them ill",
+        ),
+        Mistake(
+            "the range of the clipped values",
+            _release(scale="(chol.max() - chol.min()) / n"),
+            "All patients have 250",
+        ),
+        Mistake(
+            "multiplied by ε",
+            _release(mean="rng.laplace(0, 300 / n * epsilon / 2)"),
+            "Divide by ε",
+        ),
+        Mistake(
+            "no noise now and then",
+            _release(
+                "    if rng.random() < 0.02:\n        return [_chol(chol).mean(), ill.sum()]\n"
+            ).replace(
+                "def release",
+                "def _chol(chol):\n"
+                "    return np.clip(np.where(np.isnan(chol), 250, chol), 100, 400)\n\n"
+                "def release",
+            ),
+            "the exact answer",
+        ),
+        Mistake(
+            "tails cut",
+            _release(
+                "    def noise(scale):\n        return scale * np.clip(rng.laplace(), -5, 5)\n",
+                mean="noise(600 / n / epsilon)",
+                count="noise(2 / epsilon)",
+            ),
+            "never goes beyond",
+        ),
+        Mistake(
+            "one of a thousand seeds",
+            _release("    rng = np.random.default_rng(rng.integers(1000))\n"),
+            "seeds repeat",
+        ),
+        Mistake(
             "normal noise",
             _release(
                 mean="rng.normal(0, 300 / n / (epsilon / 2) * 1.2)",
@@ -742,32 +842,40 @@ class PrivateJob(Exercise):
     )
 
     def test_noise(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Both answers are right on average, and vary."""
+        """Both answers are right on average, and vary as Laplace noise of the right size does."""
+        return self._check_noise(answers, rng, EPSILONS)
+
+    def _check_noise(
+        self, answers: Answers, rng: np.random.Generator, epsilons: tuple[float, ...]
+    ) -> str:
+        drawn = [(epsilon, *self._draw(answers, rng, epsilon)) for epsilon in epsilons]
+        self._check_epsilon(drawn)
         told = []
-        for epsilon in EPSILONS:
-            noise, people = self._noise(answers, rng, epsilon)
-            self._check_kind(noise, epsilon)
-            self._check_size(noise, people, epsilon)
-            sizes = np.abs(noise).mean(axis=0)
+        for epsilon, outputs, exact, people in drawn:
+            self._check_kind(outputs, exact, epsilon)
+            self._check_draws(outputs, exact, people, epsilon)
+            self._check_size(outputs, exact, people, epsilon)
+            sizes = np.abs(outputs - exact).mean(axis=0)
             told.append(f"{sizes[0]:.1f} mg/dl and {sizes[1]:.1f} patients at ε = {epsilon:g}")
         return f"Mean errors with {people} patients: {'; '.join(told)}."
 
-    def _noise(
+    def _draw(
         self, answers: Answers, rng: np.random.Generator, epsilon: float
-    ) -> tuple[np.ndarray, int]:
-        """Return what is added to the two exact answers, a row a call, and the patients."""
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return outputs, a row a call, the two exact answers, and the number of patients."""
         table = _patients(rng, int(rng.integers(150, 250)))
         chol, ill = table["chol"].to_numpy(float), table["ill"].to_numpy(int)
         self._check_outlier(answers, chol, ill, epsilon, rng)
         outputs = np.array(answers.sample("release", (chol, ill, epsilon), _CALLS, rng))
         exact = np.array([_filled(chol).mean(), ill.sum()])
-        noise = outputs - exact
-        self._check_centre(noise, exact, epsilon)
-        return noise, len(chol)
+        self._check_centre(outputs - exact, exact, epsilon)
+        self._check_digits(outputs, epsilon)
+        return outputs, exact, len(chol)
 
     @staticmethod
     def _check_centre(noise: np.ndarray, exact: np.ndarray, epsilon: float) -> None:
-        for name, added, right in zip(("mean", "number of ill"), noise.T, exact, strict=True):
+        names = ("mean", "number of ill")
+        for name, added, right, other in zip(names, noise.T, exact, exact[::-1], strict=True):
             if np.ptp(added) == 0:
                 if abs(added[0]) < 1e-6:
                     raise Wrong(f"At ε = {epsilon:g} the {name} is {right:.2f} in all calls, "
@@ -778,50 +886,127 @@ class PrivateJob(Exercise):
                 )
             # Rounding moves a mean by 0.5 at most; chance by five standard errors.
             if abs(added.mean()) > 0.51 + 5 * added.std() / np.sqrt(len(added)):
+                got = right + added.mean()
+                swapped = abs(got - other) < abs(got - right) / 4
                 raise Wrong(
                     f"The {name} should be {right:.2f} on average; at ε = {epsilon:g} yours is "
-                    f"{right + added.mean():.2f}. Return [mean, number of ill], in this order."
+                    f"{got:.2f}."
+                    + (" Return [mean, number of ill], in this order." if swapped else "")
                 )
 
     @staticmethod
-    def _check_kind(noise: np.ndarray, epsilon: float) -> None:
-        """Noise of its own for each answer, with tails as Laplace noise has them."""
-        if abs(np.corrcoef(noise.T)[0, 1]) > 0.5:
+    def _check_digits(outputs: np.ndarray, epsilon: float) -> None:
+        """Far digits vary as noise does, or are zero as rounding makes them."""
+        for name, values in zip(("mean", "number"), outputs.T, strict=True):
+            smallest = 4 * np.spacing(np.abs(values).max())  # what rounding may leave over
+            for decimals in range(11):
+                rest = values - np.round(values, decimals)
+                if np.ptp(rest) < 10.0 ** -(decimals + 2) and np.abs(rest).max() > smallest:
+                    raise Wrong(
+                        f"At ε = {epsilon:g}, behind decimal {decimals}: The far digits of your "
+                        f"{name} are the same in each call: what do they carry?"
+                    )
+
+    @staticmethod
+    def _check_epsilon(drawn: list[tuple[float, np.ndarray, np.ndarray, int]]) -> None:
+        """A smaller ε has more noise."""
+        (low, *first), (high, *last) = drawn[0], drawn[-1]
+        sizes = [np.abs(outputs - exact).mean(axis=0) * [people / 300, 1]
+                 for outputs, exact, people in (first, last)]  # fmt: skip
+        for name, at_low, at_high in zip(("mean", "number of ill"), *sizes, strict=True):
+            if at_low < at_high / 1.5:
+                raise Wrong(
+                    f"The noise of the {name} grows with ε: from ε = {low:g} to {high:g} by a "
+                    f"factor of {at_high / at_low:.1f}. A smaller ε promises more and needs more "
+                    "noise. Divide by ε, do not multiply."
+                )
+
+    @staticmethod
+    def _check_draws(
+        outputs: np.ndarray, exact: np.ndarray, people: int, epsilon: float
+    ) -> None:  # fmt: skip
+        """Every call has noise, drawn anew, and as far out as Laplace noise goes."""
+        noise, names = outputs - exact, ("mean", "number of ill")
+        bounds = ((_LOW, _HIGH), (0, people))
+        hits = np.zeros(noise.shape, bool)
+        for column, (name, ends) in enumerate(zip(names, bounds, strict=True)):
+            values, size = outputs[:, column], np.abs(noise[:, column])
+            step = _step(values)
+            hits[:, column] = size <= max(step / 2, 1e-9)
+            if step == 0 and hits[:, column].sum() > 2:
+                raise Wrong(
+                    f"At ε = {epsilon:g} the {name} is the exact answer, {exact[column]:.2f}, in "
+                    f"{hits[:, column].sum()} of {len(values):,} calls: draw noise in each."
+                )
+            # Of 4,000 right ones 16 are expected beyond. Who cuts answers at public bounds may.
+            if size.max() < 5.5 * size.mean() and not {values.min(), values.max()} & set(ends):
+                raise Wrong(
+                    f"At ε = {epsilon:g} the noise of the {name} never goes beyond "
+                    f"{size.max() / size.mean():.1f} times its mean size in {len(values):,} calls; "
+                    "Laplace noise does. Where one patient's table can reach and another's "
+                    "cannot, the odds are infinite."
+                )
+        both, apart = hits.all(axis=1).sum(), len(hits) * hits.mean(axis=0).prod()
+        if both > apart + 6 * np.sqrt(apart) + 2:
             raise Wrong(
-                f"At ε = {epsilon:g} both answers get the same draw of noise: put together, they "
-                "tell more than each alone. Draw for each."
+                f"At ε = {epsilon:g} both numbers are the exact answer in {both} of {len(hits):,} "
+                f"calls, by chance in {apart:.0f}: draw noise in each."
             )
-        # Mean size over standard deviation: 0.71 for Laplace, 0.80 for normal noise.
-        ratios = np.abs(noise).mean(axis=0) / noise.std(axis=0)
-        if ratios.max() > 0.775:
+        pairs = len(np.unique(outputs, axis=0))
+        if _step(outputs[:, 0]) == 0 and pairs < 0.975 * len(outputs):
             raise Wrong(
-                f"The tails are too thin (mean size over standard deviation {ratios.max():.2f}, "
-                "Laplace noise has 0.71). Normal noise gives no pure ε: far out, the odds grow "
-                "without end."
+                f"At ε = {epsilon:g} only {pairs:,} of {len(outputs):,} outputs differ: your "
+                "seeds repeat, and who tries all of them subtracts the noise. Use `rng` as it is."
             )
 
     @staticmethod
-    def _check_size(noise: np.ndarray, people: int, epsilon: float) -> None:
+    def _check_kind(outputs: np.ndarray, exact: np.ndarray, epsilon: float) -> None:
+        """Noise of its own for each answer, with tails as Laplace noise has them."""
+        noise = outputs - exact
+        together = abs(np.corrcoef(noise.T)[0, 1])
+        if together > 0.1:
+            raise Wrong(
+                f"At ε = {epsilon:g} both answers get the same draw of noise, always or at times "
+                f"(correlation {together:.2f}): put together, they tell more than each alone. "
+                "Draw for each."
+            )
+        # Mean size over standard deviation: 0.71 for Laplace, 0.80 for normal noise.
+        sizes = np.abs(noise).mean(axis=0)
+        # Rounding to steps as large as the noise leaves no tails to speak of.
+        fine = [_step(each) < size / 2 for each, size in zip(outputs.T, sizes, strict=True)]
+        ratios = np.where(fine, sizes / noise.std(axis=0), 0)
+        if ratios.max() > 0.775:
+            raise Wrong(
+                f"The tails are too thin (mean size over standard deviation {ratios.max():.2f}, "
+                "Laplace noise has 0.71). One Laplace draw for each answer is enough. Many draws "
+                "added up, one a patient, have thin tails, and so has normal noise: far out, the "
+                "odds grow without end."
+            )
+
+    @staticmethod
+    def _check_size(outputs: np.ndarray, exact: np.ndarray, people: int, epsilon: float) -> None:
         """Both scales together spend ε, no more and not much less."""
-        spent_mean, spent_count = np.array([300 / people, 1]) / np.abs(noise).mean(axis=0)
-        spent = spent_mean + spent_count
+        sizes, steps = np.abs(outputs - exact).mean(axis=0), [_step(each) for each in outputs.T]
+        of_mean = _spent(sizes[0], 300 / people, steps[0])
+        of_count = _spent(sizes[1], 1, steps[1], whole=steps[1] == 1)
+        least, most = np.add(of_mean, of_count)
+        spent_mean, spent_count = of_mean[0], of_count[0]
         told = (
             f"At ε = {epsilon:g} the size of your noise says: the mean spends "
             f"{spent_mean:.2f}, the number of ill {spent_count:.2f}."
         )
-        # Two mean sizes, each within 8 %.
-        if spent > 1.12 * epsilon:
-            if abs(spent / epsilon - 2) < 0.2 and abs(spent_mean - spent_count) < 0.2 * spent:
+        if least > _SPENT[1] * epsilon:
+            if abs(least / epsilon - 2) < 0.2 and abs(spent_mean - spent_count) < 0.2 * least:
                 raise Wrong(f"{told} So each of the two answers spends all of ε; together that is "
                             "2ε. Divide ε between them.")  # fmt: skip
-            if spent_count < 0.9 * epsilon:
+            if spent_mean > epsilon and spent_count < 0.9 * epsilon:
                 raise Wrong(
                     f"{told} Your mean has too little noise. A patient can move it from 100/n to "
                     f"400/n: by 300/{people} = {300 / people:.2f}."
                 )
             raise Wrong(f"{told} Together that is more than ε. One patient moves the number of "
-                        "ill by 1.")  # fmt: skip
-        if spent < 0.75 * epsilon:
+                        f"ill by 1, the mean by 300/{people}.")  # fmt: skip
+        if most < _SPENT[0] * epsilon:
             raise Wrong(
                 f"{told} Private, but noisier than it must be: together they may spend all of ε. "
                 f"A patient moves the mean by 300/{people} at most, the number of ill by 1."
@@ -849,11 +1034,20 @@ class PrivateJob(Exercise):
         if np.median(after) > 450:
             raise Wrong(f"{told}: your mean becomes {np.median(after):.0f}. Clip each value to "
                         "100 … 400 before you take the mean.")  # fmt: skip
+        same = np.full(len(chol), _MISSING)
+        alike = np.array(answers.sample("release", (same, ill, epsilon), 300, rng))[:, 0]
+        size, alike = (np.abs(each - np.median(each)).mean() for each in (before, alike))
+        if alike < size / 4:
+            raise Wrong(
+                f"All patients have 250: the mean size of your noise falls from {size:.2g} to "
+                f"{alike:.2g}. It comes from the data, and tells of them. Take the range of the "
+                "constants, 300."
+            )
 
     def test_missing(self, answers: Answers, rng: np.random.Generator) -> None:
-        """Missing values count as 250."""
-        table = _patients(rng, 200)
-        chol, ill = table["chol"].to_numpy(float), table["ill"].to_numpy(int)
+        """Missing values count as 250, and who misses one counts among the ill."""
+        ill = _patients(rng, 200)["ill"].to_numpy(int)
+        ill[:100] = 1
         # The others are high: a mean without the missing ones is far away.
         chol = np.where(np.arange(200) < 100, np.nan, 340.0)
         outputs = np.array(answers.sample("release", (chol, ill, 1.5), 400, rng))
@@ -869,6 +1063,12 @@ class PrivateJob(Exercise):
                     "value is missing changes it, and n is not the n of your sensitivity."
                 )
             raise Wrong(told)
+        got = float(np.median(outputs[:, 1]))
+        if abs(got - ill.sum()) > 10:
+            raise Wrong(
+                f"100 of 200 values are missing, and all of them ill, with the others {ill.sum()}; "
+                f"yours are {got:.0f}. Who misses a value is ill nevertheless: count all of `ill`."
+            )
 
     def _audit(self, answers: Answers, pairs: tuple, rng: np.random.Generator) -> str:
         mechanism = _LearnersRelease(
@@ -890,10 +1090,7 @@ class PrivateJob(Exercise):
 
     def hidden_elsewhere(self, answers: Answers, rng: np.random.Generator) -> None:
         """Other ε, other patients."""
-        for epsilon in (0.2, 0.9, 4.0):
-            noise, people = self._noise(answers, rng, epsilon)
-            self._check_kind(noise, epsilon)
-            self._check_size(noise, people, epsilon)
+        self._check_noise(answers, rng, (0.2, 0.9, 4.0))
 
 
 q1 = OutputPolicy()
