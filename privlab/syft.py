@@ -263,6 +263,8 @@ def run_and_look(
         done = runner.manager.read_state(reference).status == "done"
         result = _parsed(job.job_review_path / "outputs" / "result.json")
     finally:
+        # Whatever ended the call, an interrupt too: no job may go on writing.
+        _end(list(_jobs(net.folder)))
         _restore(folder, *before)
     ended = {"status": "done" if done else "failed", "return_code": int(not done)}
     ended["completed_at"] = datetime.now(UTC)
@@ -395,16 +397,30 @@ def _folders(folder: Path) -> set[Path]:
 
 def _restore(folder: Path, files: Mapping[Path, bytes | None], folders: set[Path]) -> None:
     """Make all that is under a folder what it was: see :func:`_files` and :func:`_folders`."""
+    for path in sorted(_folders(folder)):  # a job may have locked them
+        with contextlib.suppress(OSError):
+            path.chmod(0o700)
+    stuck = []
     for path, content in _files(folder).items():
         if content is None or files.get(path) != content:
-            path.unlink()
+            try:
+                path.unlink()
+            except OSError:
+                stuck.append(path)
     for path in sorted(_folders(folder) - folders, reverse=True):  # the deepest first
-        path.rmdir()
+        try:
+            path.rmdir()
+        except OSError:
+            stuck.append(path)
     for path in sorted(folders):
         path.mkdir(exist_ok=True)
     for path, content in files.items():
         if content is not None and not path.exists():
             path.write_bytes(content)
+    if stuck:
+        raise RuntimeError(
+            f"what a job wrote cannot be undone ({', '.join(map(str, stuck))}): do not synchronise"
+        )
 
 
 # ---- the guard ---------------------------------------------------------------------------------
@@ -428,16 +444,20 @@ def _jobs(folder: Path) -> Iterator[Any]:
                 yield process
 
 
-def _guard(folder: Path) -> None:
-    """Wait until the pipe ends; then end the jobs and remove the folder."""
+def _end(jobs: list[Any]) -> None:
+    """Kill processes and wait for their end."""
     import psutil
 
-    sys.stdin.buffer.read()
-    jobs = list(_jobs(folder))
     for job in jobs:
         with contextlib.suppress(psutil.Error):
             job.kill()
     psutil.wait_procs(jobs, timeout=10)
+
+
+def _guard(folder: Path) -> None:
+    """Wait until the pipe ends; then end the jobs and remove the folder."""
+    sys.stdin.buffer.read()
+    _end(list(_jobs(folder)))
     shutil.rmtree(folder, ignore_errors=True)
 
 

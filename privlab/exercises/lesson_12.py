@@ -251,7 +251,9 @@ class LiarsAmongTen(Exercise):
         """Return the mean AUC without liars, and the worst with them."""
         strategy = answers.configure(clients, liars)
         wards = _wards(clients, rng)
-        lying = [int(client) for client in rng.choice(clients, liars, replace=False)]
+        # The first client always lies: NaN in every score would else let it win by luck.
+        others = 1 + rng.choice(clients - 1, liars - 1, replace=False)
+        lying = [0, *(int(client) for client in others)]
         honest = [ward for client, ward in enumerate(wards) if client not in lying]
         best = _trained(honest, ("FedAvg", {}), [])
         worst = 1.0
@@ -305,6 +307,10 @@ class LiarsAmongTen(Exercise):
                 f"num_malicious_nodes = {options['num_malicious_nodes']} of {clients} leaves one "
                 "neighbour: two liars who send the same are nearest to each other."
             )
+        if name in ("Krum", "MultiKrum") and what == _NAN:
+            return "Too few liars are expected: NaN reaches every score, and the first client wins."
+        if name == "MultiKrum" and what == _LAZY:
+            return "Lazy liars are nearest to each other: identical models have distance 0."
         if name == "Krum" and what in (_LAZY, _RECORDS):
             return "Krum passes on a single model: here that of a liar who stays near the others."
         return ""
@@ -347,9 +353,9 @@ def _texts(value: Any, what: str) -> tuple[str, str, str]:
     kinds = ("CERTIFICATE", "CERTIFICATE", "PRIVATE KEY")
     for name, kind, text in zip(("ca", "certificate", "key"), kinds, value, strict=True):
         if not isinstance(text, str):
-            raise Wrong(f"{name} in {what} should be text, but it is {_seen(text)}: decode() it.")
+            raise Wrong(f"{name} should be text, but it is {_seen(text)}: decode() it.")
         if not re.search(rf"-----BEGIN [A-Z ]*{kind}-----", text):
-            raise Wrong(f"{name} in {what} is no PEM text with BEGIN … {kind}. {_ORDER}")
+            raise Wrong(f"{name} is no PEM text with BEGIN … {kind}. {_ORDER}")
     return value[0], value[1], value[2]
 
 
@@ -689,6 +695,8 @@ class SuperLinkCertificates(Exercise):
             raise Wrong("On the server lies the private key of the CA: it is not to leave yours.")
         for name, text in zip(("ca", "certificate", "key"), made, strict=True):
             _one_block(text, name)
+        if "course CA" in ca.subject.rfc4514_string():
+            raise Wrong("That is the course's own function; write yours.")
         if ca.subject == leaf.subject:
             raise Wrong("CA and server have the same name: give them two.")
         if ca.serial_number == leaf.serial_number:
@@ -716,6 +724,14 @@ class SuperLinkCertificates(Exercise):
                 f"For {host!r} the client says: {refused} Your certificate has no subject "
                 "alternative name, and clients no longer look at the common name."
             ) from None
+        reasons = {
+            "invalid CA certificate": "The CA's certificate needs BasicConstraints(ca=True).",
+            "self-signed certificate": "The server's issuer must be the CA's subject.",
+            "certificate signature failure": "Sign the server's certificate with the CA's key.",
+        }
+        for said, why in reasons.items():
+            if said in refused:
+                raise Wrong(f"{told} {why}")
         if host in names.value.get_values_for_type(x509.DNSName) and host[-1].isdigit():
             raise Wrong(f"For {host!r} the client says: {refused} To TLS, an IP address is no "
                         "DNS name: it is an entry of another type.")  # fmt: skip
@@ -825,6 +841,12 @@ class SuperLinkCertificates(Exercise):
             raise Wrong(f"The time of this certificate ({days} days) is over, and it is trusted.")
         for whose, text in (("CA", early[0]), ("server", early[1])):
             self._dated(whose, text, begin, days)
+        zone = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
+        there = answers.certificates(hosts, begin.astimezone(zone).isoformat(), days)
+        if abs(_certificate(there[1], "certificate").not_valid_before_utc - begin) > (
+            datetime.timedelta(minutes=10)
+        ):
+            raise Wrong("With a `start` that ends in +05:30 the time is wrong: keep its zone.")
         return "Refused an hour before its time and an hour after, trusted an hour before its end."
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import math
 from typing import Any
 
@@ -78,6 +79,43 @@ def _attacks(table: pd.DataFrame, rng: np.random.Generator) -> dict[str, tuple[A
         "a name": (
             honest | {f"patient {victim}: {chol}": honest["all"]},
             f"A value hides in the name of a group. {told} Names were agreed on before.",
+        ),
+        "spaces behind a name": (
+            {name + " " * (chol if name == "women" else 0): honest[name] for name in honest},
+            f"Behind a name stand {chol} spaces. {told} Compare names as they are.",
+        ),
+        "capitals in a name": (
+            {name.upper() if chol % 2 else name.title(): honest[name] for name in honest},
+            "Capitals in the names are bits: compare names as they are.",
+        ),
+        "a longer name": (
+            {f"{name} {chol}" if name == "women" else name: honest[name] for name in honest},
+            f"A name goes on behind the agreed one. {told} Compare the whole name.",
+        ),
+        "a name with a prefix": (
+            {f"{chol} {name}" if name == "women" else name: honest[name] for name in honest},
+            f"A value stands before an agreed name. {told} Compare the whole name.",
+        ),
+        "spaces within a group": (
+            honest | {"men": {"n": honest["men"]["n"], "mean" + " " * chol: 240.0}},
+            f"Behind the word mean stand {chol} spaces. {told}",
+        ),
+        "capitals within a group": (
+            honest | {"men": {"N": honest["men"]["n"], "Mean": 240.0}},
+            "N and Mean instead of n and mean: two spellings hand out a bit.",
+        ),
+        "a list in a group": (
+            honest | {"men": list(honest["men"].values())},
+            "A group is a list, not a dict: two forms hand out a bit.",
+        ),
+        "a text": (
+            json.dumps(honest) + " " * chol,
+            f"The result is a text, a dict written out, with {chol} spaces behind it. {told}",
+        ),
+        "a list of one": ([honest], "The result is a list that holds the dict."),
+        "a list of pairs": (
+            [list(pair) for pair in honest.items()],
+            "The result is a list of pairs, not a dict.",
         ),
         "order": (
             {name: honest[name] for name in ordered},
@@ -355,8 +393,10 @@ class OutputPolicy(Exercise):
         """More tables."""
         self._all(answers, rng, 10)
 
-    def hidden_elsewhere(self, answers: Answers, rng: np.random.Generator) -> None:
-        """Other groups, every group in turn, and forms that the notebook does not name."""
+    def test_forms(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Other groups, every group in turn, single values; a hospital of nine."""
+        if answers.may_release({"all": {"n": 9, "mean": 240.0}}, ["all"], 9):
+            raise Wrong("A hospital of 9 patients is no crowd either: n must be at least 10.")
         table = _patients(rng, 250)
         for groups in (["women", "men"], ["all"], _GROUPS[::-1]):
             self._pass(answers, _honest(table, groups), groups, 250, "Use `groups` as given.")
@@ -855,6 +895,7 @@ class PrivateJob(Exercise):
             self._check_kind(outputs, exact, epsilon)
             self._check_draws(outputs, exact, people, epsilon)
             self._check_size(outputs, exact, people, epsilon)
+            self._check_calls(outputs, exact)
             sizes = np.abs(outputs - exact).mean(axis=0)
             told.append(f"{sizes[0]:.1f} mg/dl and {sizes[1]:.1f} patients at ε = {epsilon:g}")
         return f"Mean errors with {people} patients: {'; '.join(told)}."
@@ -863,7 +904,9 @@ class PrivateJob(Exercise):
         self, answers: Answers, rng: np.random.Generator, epsilon: float
     ) -> tuple[np.ndarray, np.ndarray, int]:
         """Return outputs, a row a call, the two exact answers, and the number of patients."""
-        table = _patients(rng, int(rng.integers(150, 250)))
+        # Once with all of the lesson's table: an answer may know how long that is.
+        count = 303 if epsilon == EPSILONS[0] else int(rng.integers(150, 250))
+        table = _patients(rng, count)
         chol, ill = table["chol"].to_numpy(float), table["ill"].to_numpy(int)
         self._check_outlier(answers, chol, ill, epsilon, rng)
         outputs = np.array(answers.sample("release", (chol, ill, epsilon), _CALLS, rng))
@@ -919,6 +962,17 @@ class PrivateJob(Exercise):
                     f"The noise of the {name} grows with ε: from ε = {low:g} to {high:g} by a "
                     f"factor of {at_high / at_low:.1f}. A smaller ε promises more and needs more "
                     "noise. Divide by ε, do not multiply."
+                )
+
+    @staticmethod
+    def _check_calls(outputs: np.ndarray, exact: np.ndarray) -> None:
+        """Refuse noise that one call tells about the next; 4,000 calls: 0.1 is at z = 6."""
+        noise = outputs - exact
+        for column in noise.T:
+            if np.ptp(column) and abs(np.corrcoef(column[:-1], column[1:])[0, 1]) > 0.1:
+                raise Wrong(
+                    "The noise of one call tells that of the next: whoever asks twice takes it "
+                    "away. Draw anew each time."
                 )
 
     @staticmethod
@@ -1069,6 +1123,19 @@ class PrivateJob(Exercise):
                 f"100 of 200 values are missing, and all of them ill, with the others {ill.sum()}; "
                 f"yours are {got:.0f}. Who misses a value is ill nevertheless: count all of `ill`."
             )
+
+    def test_bounds(self, answers: Answers, rng: np.random.Generator) -> None:
+        """All values beyond a bound count as that bound."""
+        for value, bound in ((0.0, 100), (-1e6, 100), (420.0, 400), (1e6, 400), (np.inf, 400)):
+            chol, ill = np.full(200, value), np.zeros(200, int)
+            outputs = np.array(answers.sample("release", (chol, ill, 1.5), 100, rng))
+            got = float(np.median(outputs[:, 0]))
+            # Noise of scale 2 for the mean: the median of 100 strays by 0.2.
+            if abs(got - bound) > 1.5:
+                raise Wrong(
+                    f"All 200 values are {value:g}: cut to 100 … 400 the mean is {bound}, yours is "
+                    f"{got:.0f}. Your noise is for a mean of values from 100 to 400."
+                )
 
     def _audit(self, answers: Answers, pairs: tuple, rng: np.random.Generator) -> str:
         mechanism = _LearnersRelease(
