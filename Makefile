@@ -9,7 +9,7 @@ LAB := .venv/lab/bin/python
 # The Python path or home of the caller's other projects would break the environments.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP
 
-.PHONY: help lab lab-only test notebooks lint lock audit-table bench-fashion clean python-there setup-all setup-lab
+.PHONY: help lab lab-only test notebooks lint lock audit-table bench-fashion bench-flower clean python-there setup-all setup-lab
 
 help:
 	@echo 'make lab        set up everything, then open JupyterLab on the first notebook'
@@ -22,6 +22,7 @@ help:
 	@echo 'make audit-table  audit both corpora and write the table in docs/auditor.md'
 	@echo 'make bench-fashion  accuracy at ε = 3 on all of Fashion-MNIST (5 minutes; other folder:'
 	@echo '                FASHION=/where/the/four/files/are)'
+	@echo 'make bench-flower  a loop, Flower and Flower in Ray train the same (2 minutes)'
 	@echo 'make clean      delete the environments and what the tools left behind'
 	@echo 'All of them take another Python with PYTHON=/path/to/python3.11.'
 
@@ -50,6 +51,9 @@ audit-table: setup-lab
 
 bench-fashion: setup-lab
 	@$(LAB) tests/benchmarks/fashion_mnist.py $(if $(FASHION),--folder "$(FASHION)")
+
+bench-flower: setup-lab
+	@$(LAB) tests/benchmarks/flower_simulation.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache
