@@ -110,14 +110,32 @@ def test_reference_passes(exercise, seed):
     assert [result.problem for result in results] == [None] * len(results)
 
 
-@pytest.mark.parametrize("exercise", EXERCISES)
-def test_reference_is_correct_in_the_notebook_and_fast(exercise):
-    check(exercise, exercise.reference)  # data are loaded once
+def fixed_work():
+    """CPU seconds of a piece of work, about 0.3 where three seconds were set as the limit."""
     start = time.process_time()
-    note = check(exercise, exercise.reference)
-    assert note.startswith(f"Exercise {exercise.label} · correct")
-    # Three seconds are wanted. CPU time, and twice that: a busy machine needs more of it.
-    assert time.process_time() - start < 6
+    rng = np.random.default_rng(0)
+    for _ in range(60_000):
+        np.clip(rng.normal(size=8), -1, 1).sum()
+    values = rng.normal(size=200_000)
+    for _ in range(10):
+        np.sort(values)
+        np.exp(values)
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_reference_is_correct_in_the_notebook_within_three_seconds(exercise):
+    check(exercise, exercise.reference)  # data are loaded once
+    ratios = []
+    # CPU time, as a ratio to work done just before and after: machines differ, and so does one
+    # machine from minute to minute. A disturbed measurement is repeated.
+    while not ratios or (ratios[-1] >= 10 and len(ratios) < 3):
+        before, start = fixed_work(), time.process_time()
+        note = check(exercise, exercise.reference)
+        taken = time.process_time() - start
+        ratios.append(2 * taken / (before + fixed_work()))
+        assert note.startswith(f"Exercise {exercise.label} · correct")
+    assert min(ratios) < 10
 
 
 @pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -448,3 +449,29 @@ def test_what_one_job_gave_away_does_not_answer_for_another():
 ])  # fmt: skip
 def test_lax_policies_do_not_pass(old, new):
     assert problems(lesson_14.q1, lesson_14._POLICY.replace(old, new), 0)
+
+
+def test_what_cannot_be_undone_is_said(tmp_path, monkeypatch):
+    (tmp_path / "copy.csv").write_text("rows")
+
+    def refuse(path, missing_ok=False):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(RuntimeError, match=r"copy\.csv.*do not synchronise"):
+        syft._restore(tmp_path, {}, {tmp_path})
+
+
+def test_running_jobs_are_ended(tmp_path):
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    here = subprocess.Popen(command, env=os.environ | {syft._FOLDER: str(tmp_path)})
+    elsewhere = subprocess.Popen(command)
+    try:
+        while not (jobs := list(syft._jobs(tmp_path))):
+            time.sleep(0.05)
+        syft._end(jobs)
+        assert not psutil.pid_exists(here.pid)
+        assert elsewhere.poll() is None
+    finally:
+        here.kill()
+        elsewhere.kill()

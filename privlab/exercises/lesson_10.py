@@ -10,6 +10,7 @@ from scipy.stats import beta, kstest
 from .. import federated
 from ..data import load_hospitals
 from ..exercise import Answers, Exercise, Mistake, Wrong, array, mapping, number
+from .hospitals import hospitals
 
 
 def _seen(value: Any) -> str:
@@ -22,15 +23,6 @@ def _seen(value: Any) -> str:
 
 # NaN passes, so that a test can say where it comes from.
 _vector = array(1, "a vector of numbers")
-
-
-@cache
-def _hospitals() -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Features, diagnosis, degree of illness, and the rows of each hospital."""
-    table = load_hospitals()
-    parts = list(federated.natural_partition(table["hospital"]).values())
-    features = federated.hospital_features(table)
-    return features, table["ill"].to_numpy(int), table["num"].to_numpy(int), parts
 
 
 # ---- 10.1 --------------------------------------------------------------------------------------
@@ -120,7 +112,7 @@ class ReadPatient(Exercise):
         level: float = -500,
     ) -> str:
         """Let patients train; of the degrees in ``silent``, the update is zero or nearly so."""
-        X, _, degrees, _ = _hospitals()
+        (X, *_), degrees = hospitals(), load_hospitals()["num"].to_numpy(int)
         rows = rng.permutation(np.flatnonzero(~np.isin(degrees, silent)))[:patients]
         for row in rows:
             weights, bias = rng.normal(0, 0.3, (10, 5)), rng.normal(0, 0.3, 5)
@@ -1003,7 +995,7 @@ def _answer_10_4(rounds: float, steps: float, rate: float) -> str:
 @cache
 def _splits(seed: int) -> list[tuple[federated.Clients, federated.Clients, list[np.ndarray]]]:
     """Return for each split the clients, the pooled table, and each hospital's test patients."""
-    X, y, _, parts = _hospitals()
+    X, y, parts = hospitals()
     rng, made = np.random.default_rng(seed), []
     for _ in range(_SPLITS):
         train: list[np.ndarray] = []
@@ -1020,7 +1012,7 @@ def _splits(seed: int) -> list[tuple[federated.Clients, federated.Clients, list[
 @cache
 def _loss(seed: int, settings: tuple[int, int, float], pooled: bool = False) -> float:
     """Return the mean cross entropy on the test patients, over the splits."""
-    X, y, _, _ = _hospitals()
+    X, y, _ = hospitals()
     rng = np.random.default_rng(0)  # nothing is drawn: full batches, all clients
     found = []
     for apart, whole, test in _splits(seed):

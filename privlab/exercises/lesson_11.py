@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import federated
-from ..data import load_hospitals
 from ..exercise import Answers, Exercise, Mistake, Wrong, array, mapping, number
+from .hospitals import hospitals
 
 # ---- 11.1 --------------------------------------------------------------------------------------
 
@@ -460,7 +460,8 @@ class Leash(Exercise):
             return direction(gradients, local.weights, local.start, local.step, of_each, mu)
 
         run = federated.fedavg(
-            federated.Network(10), _hospitals(), 3, 40, 0.3, np.random.default_rng(0),
+            federated.Network(10), federated.make_clients(*hospitals()), 3, 40, 0.3,
+            np.random.default_rng(0),
             direction=hook,
         )  # fmt: skip
         return float(np.mean([np.linalg.norm(each.received.updates, axis=1) for each in run]))
@@ -469,15 +470,6 @@ class Leash(Exercise):
         """One client; no leash; a tight one."""
         for work, mu in ((np.array([2]), 1.0), (np.array([1, 4]), 0.0), (np.arange(6), 50.0)):
             self._steps(answers, rng, work, mu)
-
-
-@cache
-def _hospitals() -> federated.Clients:
-    table = load_hospitals()
-    parts = list(federated.natural_partition(table["hospital"]).values())
-    return federated.make_clients(
-        federated.hospital_features(table), table["ill"].to_numpy(int), parts
-    )
 
 
 # ---- 11.3 --------------------------------------------------------------------------------------

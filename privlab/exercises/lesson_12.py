@@ -5,15 +5,14 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from .. import deployment, federated, flower
-from ..data import load_hospitals
 from ..exercise import Answers, Exercise, Mistake, Wrong, mapping, number
+from .hospitals import hospitals
 
 
 def _seen(value: Any) -> str:
@@ -84,17 +83,9 @@ def _strategy(value: Any, what: str) -> tuple[str, dict[str, float]]:
     return name, options
 
 
-@cache
-def _hospitals() -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Features, diagnosis, and the rows of each hospital."""
-    table = load_hospitals()
-    parts = list(federated.natural_partition(table["hospital"]).values())
-    return federated.hospital_features(table), table["ill"].to_numpy(int), parts
-
-
 def _wards(clients: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Divide the hospitals into wards, in an order of chance."""
-    _, _, parts = _hospitals()
+    _, _, parts = hospitals()
     sizes = np.array([len(part) for part in parts])
     wards = np.maximum(1, np.floor(clients * sizes / sizes.sum()).astype(int))
     while wards.sum() < clients:
@@ -109,7 +100,7 @@ def _wards(clients: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 def _mean_auc(weights: np.ndarray) -> float:
     """Return how often an ill patient scores higher than a healthy one; mean over hospitals."""
-    X, y, parts = _hospitals()
+    X, y, parts = hospitals()
     found = []
     for rows in parts:
         ill = int(y[rows].sum())
@@ -129,7 +120,7 @@ def _trained(
     from flwr.serverapp import strategy as strategies
     from flwr.serverapp.exception import AggregationError
 
-    X, y, _ = _hospitals()
+    X, y, _ = hospitals()
     name, options = strategy
     flower.LocalGrid(lambda *_: None, [{}])  # messages need a run to belong to
     rule = getattr(strategies, name)(**options)
