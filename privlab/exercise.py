@@ -76,11 +76,14 @@ class Note:
 Kind = Callable[[Any, str], Any]
 
 
-def _kind_name(value: Any) -> str:
+def kind_name(value: Any) -> str:
+    """Say in a few words what a value is, for the message that it should be something else."""
     if value is None:
         return "None (is there a `return` line?)"
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} with {len(value)} entries"
     names = {
         "DataFrame": "a table",
         "Series": "a column (Series)",
@@ -93,11 +96,11 @@ def _kind_name(value: Any) -> str:
 def number(value: Any, what: str) -> float:
     """Accept one finite number; also an array or a list that holds just one."""
     if isinstance(value, bool | str) or value is None or np.size(value) != 1:
-        raise Wrong(f"{what} should be a number, but it is {_kind_name(value)}.")
+        raise Wrong(f"{what} should be a number, but it is {kind_name(value)}.")
     try:
         value = float(np.asarray(value).reshape(()))
     except (TypeError, ValueError):
-        raise Wrong(f"{what} should be a number, but it is {_kind_name(value)}.") from None
+        raise Wrong(f"{what} should be a number, but it is {kind_name(value)}.") from None
     if not np.isfinite(value):
         raise Wrong(f"{what} should be a finite number, but it is {value}.")
     return value
@@ -108,7 +111,7 @@ def column(value: Any, what: str) -> pd.Series:
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
         value = pd.Series(value)
     if not isinstance(value, pd.Series):
-        raise Wrong(f"{what} should be a list or a column, but it is {_kind_name(value)}.")
+        raise Wrong(f"{what} should be a list or a column, but it is {kind_name(value)}.")
     if value.isna().any():
         raise Wrong(f"{what} has {int(value.isna().sum()):,} missing values (NaN).")
     return value
@@ -134,7 +137,7 @@ def array(dimensions: int, form: str, not_finite: str | None = None) -> Kind:
         if dimensions == 2 and values.shape == (0,):
             return np.zeros((0, 0))
         if values.dtype.kind not in "iuf" or values.ndim != dimensions:
-            raise Wrong(f"{what} should be {form}, but it is {_kind_name(value)}.")
+            raise Wrong(f"{what} should be {form}, but it is {kind_name(value)}.")
         if not_finite is not None and not np.isfinite(values).all():
             raise Wrong(f"{what} holds NaN or infinity. {not_finite}")
         return values.astype(float)
@@ -145,7 +148,7 @@ def array(dimensions: int, form: str, not_finite: str | None = None) -> Kind:
 def table(value: Any, what: str) -> pd.DataFrame:
     """Accept a DataFrame that has rows and columns."""
     if not isinstance(value, pd.DataFrame):
-        raise Wrong(f"{what} should be a table (DataFrame), but it is {_kind_name(value)}.")
+        raise Wrong(f"{what} should be a table (DataFrame), but it is {kind_name(value)}.")
     if value.shape[0] == 0 or value.shape[1] == 0:
         raise Wrong(f"{what} is a table without {'rows' if value.shape[1] else 'columns'}.")
     return value
@@ -154,7 +157,7 @@ def table(value: Any, what: str) -> pd.DataFrame:
 def mapping(value: Any, what: str) -> dict:
     """Accept a dict."""
     if not isinstance(value, dict):
-        raise Wrong(f"{what} should be a dict, but it is {_kind_name(value)}.")
+        raise Wrong(f"{what} should be a dict, but it is {kind_name(value)}.")
     return value
 
 
@@ -221,7 +224,7 @@ class LocalPeer:
     def _function(self, name: str) -> Callable:
         value = self._value(name)
         if not callable(value):
-            raise Wrong(f"`{name}` should be a function, but it is {_kind_name(value)}.")
+            raise Wrong(f"`{name}` should be a function, but it is {kind_name(value)}.")
         return value
 
     @staticmethod

@@ -9,17 +9,8 @@ from scipy.stats import beta, kstest
 
 from .. import federated
 from ..data import load_hospitals
-from ..exercise import Answers, Exercise, Mistake, Wrong, array, mapping, number
+from ..exercise import Answers, Exercise, Mistake, Wrong, array, kind_name, mapping, number
 from .hospitals import hospitals
-
-
-def _seen(value: Any) -> str:
-    if value is None:
-        return "None (is there a `return` line?)"
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}"
-    return f"a {type(value).__name__}"
-
 
 # NaN passes, so that a test can say where it comes from.
 _vector = array(1, "a vector of numbers")
@@ -31,7 +22,7 @@ _vector = array(1, "a vector of numbers")
 def _reading(value: Any, what: str) -> tuple[np.ndarray, float]:
     """Accept a pair: a record and a degree."""
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise Wrong(f"{what} should be a tuple (record, degree), but it is {_seen(value)}.")
+        raise Wrong(f"{what} should be a tuple (record, degree), but it is {kind_name(value)}.")
     return _vector(value[0], f"The record that {what[5:]}"), number(value[1], "The degree")
 
 
@@ -613,7 +604,7 @@ def _parts(value: Any, what: str) -> list[np.ndarray]:
     if isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "iu":
         value = list(value)  # equal sizes
     if not isinstance(value, list | tuple):
-        raise Wrong(f"{what} should be a list of arrays of indices, but it is {_seen(value)}.")
+        raise Wrong(f"{what} should be a list of arrays of indices, but it is {kind_name(value)}.")
     parts = []
     for part in value:
         array = np.asarray(part) if isinstance(part, list | tuple | np.ndarray) else np.array(None)
@@ -622,7 +613,7 @@ def _parts(value: Any, what: str) -> list[np.ndarray]:
         if array.ndim != 1 or array.dtype.kind not in "iu":
             raise Wrong(
                 f"{what} should hold one array of whole numbers a client, but there is "
-                + (f"an array of {array.dtype}." if array.ndim == 1 else f"{_seen(part)}.")
+                + (f"an array of {array.dtype}." if array.ndim == 1 else f"{kind_name(part)}.")
             )
         parts.append(array.astype(int))
     return parts

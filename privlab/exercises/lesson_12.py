@@ -11,19 +11,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from .. import deployment, federated, flower
-from ..exercise import Answers, Exercise, Mistake, Wrong, mapping, number
+from ..exercise import Answers, Exercise, Mistake, Wrong, kind_name, mapping, number
 from .hospitals import hospitals
-
-
-def _seen(value: Any) -> str:
-    if value is None:
-        return "None (is there a `return` line?)"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} with {len(value)} entries"
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}"
-    return f"a {type(value).__name__}"
-
 
 # ---- 12.1 --------------------------------------------------------------------------------------
 
@@ -340,11 +329,13 @@ _ORDER = "Order: CA, server, key."
 def _texts(value: Any, what: str) -> tuple[str, str, str]:
     """Accept three PEM texts: two certificates and a key."""
     if not isinstance(value, tuple | list) or len(value) != 3:
-        raise Wrong(f"{what} should be a tuple (ca, certificate, key), but it is {_seen(value)}.")
+        raise Wrong(
+            f"{what} should be a tuple (ca, certificate, key), but it is {kind_name(value)}."
+        )
     kinds = ("CERTIFICATE", "CERTIFICATE", "PRIVATE KEY")
     for name, kind, text in zip(("ca", "certificate", "key"), kinds, value, strict=True):
         if not isinstance(text, str):
-            raise Wrong(f"{name} should be text, but it is {_seen(text)}: decode() it.")
+            raise Wrong(f"{name} should be text, but it is {kind_name(text)}: decode() it.")
         if not re.search(rf"-----BEGIN [A-Z ]*{kind}-----", text):
             raise Wrong(f"{name} is no PEM text with BEGIN … {kind}. {_ORDER}")
     return value[0], value[1], value[2]
