@@ -3,7 +3,10 @@
 Each command imports what it needs when it runs, so that ``privlab --help`` comes at once.
 """
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -58,3 +61,188 @@ def doctor() -> None:
     for line in report.advice:
         console.print(f"- {line}", markup=False)
     raise typer.Exit(0 if report.ok else 1)
+
+
+# ---- the instructor's side ---------------------------------------------------------------------
+
+_Tasks = Annotated[
+    list[str] | None,
+    typer.Argument(help="Two-digit numbers of lessons, e.g. 03 05.", show_default=False),
+]
+_Private = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--private",
+        help="A Python file with exercises of your own; can be given several times.",
+        show_default=False,
+    ),
+]
+_Roster = Annotated[
+    Path | None,
+    typer.Option("--roster", help="The class: a CSV file with the columns id, name, email."),
+]
+_Secret = Annotated[
+    Path,
+    typer.Option(
+        "--secret",
+        help="Your key: it makes each student's data. Made if it is not there; keep it to "
+        "yourself, and use the same one for assign and grade.",
+    ),
+]
+_KEY = Path("privlab-secret.key")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what a person can mend into one sentence and exit code 2."""
+    from .grading.sandbox import NoSandbox
+
+    try:
+        yield
+    except (ValueError, NoSandbox) as problem:
+        _stop(str(problem))
+    except OSError as problem:
+        _stop(f"{problem.filename}: {problem.strerror}")
+
+
+def _stop(message: str) -> NoReturn:
+    typer.echo(f"privlab: {message}.".replace("..", "."), err=True)
+    raise typer.Exit(2)
+
+
+def _tasks(lessons: list[str] | None, private: list[Path] | None) -> list:
+    """Return the tasks that were asked for, each once."""
+    from .grading.tasks import lesson_task, private_task
+
+    tasks = [lesson_task(number) for number in dict.fromkeys(lessons or [])]
+    tasks += [private_task(path) for path in dict.fromkeys(private or [])]
+    if not tasks:
+        raise ValueError("name at least one lesson, e.g. 03, or --private my_exercises.py")
+    return tasks
+
+
+@app.command()
+def assign(
+    lessons: _Tasks = None,
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("handout"),
+    roster: _Roster = None,
+    no_roster: Annotated[
+        bool, typer.Option("--no-roster", help="One hand-out for everybody.")
+    ] = False,
+    private: _Private = None,
+    secret: _Secret = _KEY,
+    form: Annotated[
+        str, typer.Option("--format", help="privlab, or nbgrader: a source folder for nbgrader.")
+    ] = "privlab",
+) -> None:
+    """Make the notebooks to hand out: one folder a student, with data of their own.
+
+    Each notebook's metadata say for whom it was made, in a form that only your key can make.
+    """
+    from .grading.handout import assign as hand_out
+
+    with _explained():
+        if form not in ("privlab", "nbgrader"):
+            raise ValueError(f"--format must be privlab or nbgrader, not {form!r}")
+        if form == "privlab" and (roster is None) != no_roster:
+            raise ValueError("give either --roster roster.csv or --no-roster")
+        made = hand_out(_tasks(lessons, private), out, roster, secret, form == "nbgrader")
+    typer.echo(f"{made} notebook{'s' if made != 1 else ''} in {out}. Key: {secret}.")
+
+
+@app.command()
+def grade(
+    submissions: Annotated[
+        Path,
+        typer.Argument(help="A folder or a zip file, as the LMS gives it.", show_default=False),
+    ],
+    lessons: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lesson", help="A lesson to grade; several times. Default: all that is found."
+        ),
+    ] = None,
+    private: _Private = None,
+    roster: _Roster = None,
+    out: Annotated[Path, typer.Option("--out", help="The folder for grades.")] = Path("grades"),
+    secret: _Secret = _KEY,
+    marks: Annotated[
+        Path | None,
+        typer.Option("--marks", help="Points given by hand: free_text.csv, filled in."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Submissions at a time; default: one a processor."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="What one call of a student's code may take.")
+    ] = 60,
+    memory: Annotated[
+        float, typer.Option("--memory", help="GB that a student's code may use.")
+    ] = 3,
+) -> None:
+    """Grade a class: every exercise is attacked, on data that the students have not seen.
+
+    Students' code runs in a sandbox (bubblewrap), the tests outside it. What was graded before and
+    has not changed is not graded again, so a run that was stopped can go on.
+    """
+    from tqdm import tqdm
+
+    from .grading.grade import grade as grade_class
+    from .grading.pages import read_marks, write_report
+    from .grading.sandbox import Limits
+    from .grading.secret import read_key
+    from .grading.submissions import collect, read_roster
+
+    with _explained():
+        students = read_roster(roster) if roster else None
+        limits = Limits(seconds=seconds, memory=int(memory * 2**30))
+        sent = collect(submissions, students, [path.stem for path in private or []])
+        found = sorted({each.lesson for each in sent if each.lesson.isdecimal()})
+        if not sent:
+            raise ValueError(f"submissions: there is no notebook and no zip file in {submissions}")
+        if not (lessons or found or private):
+            raise ValueError("submissions: no notebook could be told to belong to a lesson")
+        tasks = _tasks(lessons or ([] if private else found), private)
+        by_hand = read_marks(marks, tasks) if marks else {}
+        key = read_key(secret)
+        total = len({(each.student.id, each.lesson) for each in sent if each.student})
+        try:
+            with tqdm(total=total, unit="notebook", desc="Grading", smoothing=0) as bar:
+                report = grade_class(
+                    sent,
+                    tasks,
+                    students,
+                    key,
+                    out,
+                    limits=limits,
+                    jobs=jobs,
+                    marks_by_hand=by_hand,
+                    progress=bar.update,
+                )
+        except KeyboardInterrupt:
+            typer.echo("Stopped. Run the same command again: what is graded is kept.", err=True)
+            raise typer.Exit(130) from None
+        write_report(report, out)
+    points = [sum(r.points for r in report.results if r.student == s)
+              for s in dict.fromkeys(r.student for r in report.results)]  # fmt: skip
+    out_of = sum(task.out_of for task in tasks)
+    typer.echo(f"{len(points)} students, mean {sum(points) / max(len(points), 1):.1f} of {out_of}.")
+    for place, why in report.unclear:
+        typer.echo(f"Not graded: {place}: {why}.")
+    typer.echo(f"Open {out / 'class.html'}; each student's page is in {out / 'feedback'}.")
+
+
+@app.command()
+def solutions(
+    lessons: _Tasks = None,
+    private: _Private = None,
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("solutions"),
+) -> None:
+    """Write solved notebooks, executed: not for students."""
+    from .grading.handout import solutions as solved
+
+    with _explained():
+        paths = solved(_tasks(lessons, private), out)
+    for path in paths:
+        typer.echo(path)

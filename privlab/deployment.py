@@ -11,10 +11,8 @@ import ipaddress
 import json
 import linecache
 import re
-import socket
 import ssl
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -298,34 +296,3 @@ class Deployment(Processes):
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
         return path
-
-    @staticmethod
-    def free_port() -> int:
-        """Return a port on which nobody listens on this machine."""
-        with socket.socket() as end:
-            end.bind(("127.0.0.1", 0))
-            return int(end.getsockname()[1])
-
-    @staticmethod
-    def listens(port: int) -> bool:
-        """Whether somebody listens on a port of this machine."""
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
-    def wait_for_port(self, name: str, port: int, timeout: float = 120) -> None:
-        """Wait until a process listens on a port.
-
-        Raises:
-            TimeoutError: It does not within ``timeout`` seconds.
-            RuntimeError: It ended.
-        """
-        end = time.monotonic() + timeout
-        while not self.listens(port):
-            if self.exit_code(name) is not None:
-                raise RuntimeError(f"{name} has ended:\n{self.log(name)}")
-            if time.monotonic() > end:
-                raise TimeoutError(f"{name} is silent:\n{self.log(name)}")
-            time.sleep(0.1)

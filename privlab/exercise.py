@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +25,49 @@ import pandas as pd
 from .wire import NotPlain, pack, unpack
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Something that a test measured and that has a limit: drawn in the report of a grade.
+
+    Attributes:
+        what: A few words, with the unit.
+        value: What was found, at least 0.
+        limit: What is allowed at most.
+    """
+
+    what: str
+    value: float
+    limit: float
+
+
 class Wrong(AssertionError):
-    """The answer is wrong; the message is shown to the learner."""
+    """The answer is wrong; the message is shown to the learner.
+
+    Args:
+        message: What the learner should be told.
+        measured: What was measured so far.
+    """
+
+    def __init__(self, message: str, measured: Sequence[Measured] = ()):
+        super().__init__(message)
+        self.measured = tuple(measured)
+
+
+class Evidence(str):
+    """One line of evidence of a test, with what it measured.
+
+    Args:
+        text: The line.
+        measured: What was measured.
+    """
+
+    measured: tuple[Measured, ...]
+
+    def __new__(cls, text: str, measured: Sequence[Measured] = ()) -> "Evidence":
+        """Make a text that carries measurements."""
+        made = super().__new__(cls, text)
+        made.measured = tuple(measured)
+        return made
 
 
 class NotTried(Exception):
@@ -323,7 +364,7 @@ class Answers:
 
 
 @contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Iterator[None]:
     """Raise :class:`TimeUp` after some seconds, where the system can (not in a thread)."""
     possible = hasattr(signal, "setitimer") and (
         threading.current_thread() is threading.main_thread()
@@ -346,6 +387,14 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 # ---- the exercise ------------------------------------------------------------------------------
 
+_seed = 0
+
+
+def use_seed(seed: int) -> None:
+    """Let all checks in this process draw their data from a seed; 0 is what a lesson comes with."""
+    global _seed
+    _seed = seed
+
 
 @dataclass(frozen=True)
 class Result:
@@ -354,6 +403,7 @@ class Result:
     test: str
     problem: str | None
     evidence: str | None
+    measured: tuple[Measured, ...] = ()
 
 
 class Exercise:
@@ -369,6 +419,9 @@ class Exercise:
         mistakes: Typical mistakes, each told its own message.
         time_limit: A check gives up after this many seconds.
         when_slow: What the learner is told then.
+        task: What is asked, Markdown; a lesson's notebook has it already, an instructor's own
+            exercise needs it.
+        stub: The answer cell as handed out, likewise.
     """
 
     label: str
@@ -382,6 +435,8 @@ class Exercise:
     when_slow: str = (
         "Is there an endless loop? (Train a model in a cell above, not in the function.)"
     )
+    task: str = ""
+    stub: str = ""
 
     def __init__(self) -> None:
         self._hints_shown = 0
@@ -411,10 +466,11 @@ class Exercise:
             test = getattr(self, name)
             try:
                 evidence = test(Answers(peer, self.kinds), np.random.default_rng(entropy))
-                results.append(Result(name, None, evidence))
+                measured = getattr(evidence, "measured", ())
+                results.append(Result(name, None, evidence, measured))
             except Wrong as wrong:
                 # Later tests build on what earlier ones made sure of.
-                results.append(Result(name, str(wrong), None))
+                results.append(Result(name, str(wrong), None, wrong.measured))
                 break
             except NotTried:
                 raise
@@ -425,13 +481,18 @@ class Exercise:
                 break
         return results
 
-    def check(self, seed: int = 0) -> Note:
-        """Check the answer that stands in the notebook; never raises at the learner."""
+    def check(self, seed: int | None = None) -> Note:
+        """Check the answer that stands in the notebook; never raises at the learner.
+
+        Args:
+            seed: Of the tests' data; None for the notebook's own.
+        """
         namespace = _caller_namespace(sys._getframe(1))
+        seed = _seed if seed is None else seed
         peer = LocalPeer(namespace)
         heading = f"Exercise {self.label}"
         try:
-            with _time_limit(self.time_limit):
+            with time_limit(self.time_limit):
                 results = self.run(peer, seed)
         except NotTried as missing:
             if str(missing) in namespace and callable(namespace[str(missing)]):
@@ -456,6 +517,30 @@ class Exercise:
         if printed:
             lines += ["Your code printed:", *(line[:200] for line in printed)]
         return Note(f"{heading} · not yet", tuple(lines))
+
+    def require(self, seed: int | None = None, hidden: bool = False) -> None:
+        """Raise if the answer that stands in the notebook is not right.
+
+        For graders that run a notebook's cells and look for exceptions, such as nbgrader.
+
+        Args:
+            seed: Of the tests' data; None for the notebook's own.
+            hidden: Also run the tests that are kept for grading.
+
+        Raises:
+            Wrong: The answer is wrong, missing, or takes too long.
+        """
+        peer = LocalPeer(_caller_namespace(sys._getframe(1)))
+        try:
+            with time_limit(self.time_limit):
+                results = self.run(peer, _seed if seed is None else seed, hidden)
+        except NotTried as missing:
+            raise Wrong(f"`{missing}` has no answer yet.") from None
+        except TimeUp:
+            raise Wrong(f"The check took longer than {self.time_limit:g} s.") from None
+        for result in results:
+            if result.problem:
+                raise Wrong(result.problem)
 
     def hint(self, number: int | None = None) -> Note:
         """Show a hint: the next one, or the one with a number from 1."""

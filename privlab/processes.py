@@ -22,6 +22,7 @@ import secrets
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -146,6 +147,37 @@ class Processes:
             if time.monotonic() > end:
                 raise TimeoutError(f"no {text!r} in {timeout:g} s:\n{self.log(name)}")
             time.sleep(0.05)
+
+    @staticmethod
+    def free_port() -> int:
+        """Return a port on which nobody listens on this machine."""
+        with socket.socket() as end:
+            end.bind(("127.0.0.1", 0))
+            return int(end.getsockname()[1])
+
+    @staticmethod
+    def listens(port: int) -> bool:
+        """Whether somebody listens on a port of this machine."""
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def wait_for_port(self, name: str, port: int, timeout: float = 120) -> None:
+        """Wait until a process listens on a port.
+
+        Raises:
+            TimeoutError: It does not within ``timeout`` seconds.
+            RuntimeError: It ended.
+        """
+        end = time.monotonic() + timeout
+        while not self.listens(port):
+            if self.exit_code(name) is not None:
+                raise RuntimeError(f"{name} has ended:\n{self.log(name)}")
+            if time.monotonic() > end:
+                raise TimeoutError(f"{name} is silent:\n{self.log(name)}")
+            time.sleep(0.1)
 
     def close(self) -> None:
         """End all processes and remove the folder; return when both are gone."""

@@ -5,10 +5,10 @@ import sys
 
 import nbform
 import pytest
-from nbexec import ExecutionFailed, execute
 from nbmake import code, error, figure, notebook, printed, text
 
 import notebooks
+from privlab.grading.execution import ExecutionFailed, execute
 
 BAR = "Rounds: 100%|██████████| 10/10 [00:01<00:00,  9.30it/s]"
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import nbform
 import pytest
-from nbexec import execute
 from nbmake import code, notebook, result
 
 from privlab.course import LESSONS
+from privlab.grading.execution import execute
 
 
 def defined_names(source):

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import nbform
 import nblint
-from nbexec import ExecutionFailed, execute
 from nbformat import NotebookNode
 from tqdm import tqdm
+
+from privlab.grading.execution import ExecutionFailed, execute
 
 
 def find(targets: list[str]) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..audit import AuditReport, audit
-from ..exercise import Answers, Wrong
+from ..exercise import Answers, Evidence, Measured, Wrong
 
 #: One ε below 1 and one above: at ε = 1, a scale of ε or of 1/ε² equals the right one.
 EPSILONS = (0.5, 1.5)
@@ -87,12 +87,16 @@ def audit_answer(
     pairs = [(each.first, each.second) for each in neighbours]
     names = [each.names for each in neighbours]
     options = {"delta": delta, "samples": samples, "confidence": CONFIDENCE, "names": names}
-    proved = []
+    proved, measured = [], []
     for epsilon in epsilons:
         report = audit(mechanism, pairs, epsilon, rng=rng, **options)
+        what = f"ε that the audit proved, where ε = {epsilon:g} was promised"
+        measured.append(Measured(what, float(report.epsilon_lower), float(epsilon)))
         if report.violates:
-            raise Wrong(" ".join(["The audit:", report.sentences[0], explain(report)]).strip())
+            told = " ".join(["The audit:", report.sentences[0], explain(report)]).strip()
+            raise Wrong(told, measured)
         bound = f"ε ≥ {report.epsilon_lower:.2f}" if report.epsilon_lower >= 0.01 else "nothing"
         proved.append(f"at ε = {epsilon:g} it proved {bound}")
     where = f"{len(pairs)} pairs" if len(pairs) > 1 else "one pair"
-    return f"The audit found no violation in {samples:,} runs each on {where}: {', '.join(proved)}."
+    told = f"The audit found no violation in {samples:,} runs each on {where}: {', '.join(proved)}."
+    return Evidence(told, measured)

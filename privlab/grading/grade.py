@@ -1,0 +1,379 @@
+"""Grading a class: whose submission counts, what it came to, which answers look alike."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import re
+import tokenize
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from .. import __version__
+from . import sandbox
+from .marking import Mark, Marked, fingerprint, mark
+from .program import needed
+from .sandbox import Limits
+from .secret import read_stamp, seed
+from .submissions import Student, Submission
+from .tasks import Question, Task
+
+#: Answers that share this part of their pieces are told to the instructor, and only those long
+#: enough that two people would hardly write the same.
+ALIKE, SHORTEST = 0.9, 40
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one student's submission for one task came to."""
+
+    student: Student
+    task: str
+    submission: Submission | None
+    marked: Marked
+
+    @property
+    def points(self) -> float:
+        """All points earned."""
+        return sum(mark.points for mark in self.marked.marks)
+
+
+@dataclass
+class Report:
+    """What a class came to.
+
+    Attributes:
+        tasks: What was graded.
+        results: One a student and task, in the order of the roster.
+        unclear: Submissions that could not be graded, each with the reason.
+        alike: Label of the exercise, two students' ids, and how much their answers share.
+    """
+
+    tasks: Sequence[Task]
+    results: list[Result]
+    unclear: list[tuple[str, str]] = field(default_factory=list)
+    alike: list[tuple[str, str, str, float]] = field(default_factory=list)
+
+
+# ---- who sent what -----------------------------------------------------------------------------
+
+
+def sort_out(
+    submissions: Sequence[Submission],
+    tasks: Sequence[Task],
+    roster: Sequence[Student] | None,
+    key: bytes,
+) -> tuple[dict[tuple[str, str], Submission], dict[tuple[str, str], list[str]], list]:
+    """Find the submission that counts of each student for each task: the latest.
+
+    Args:
+        submissions: All that was found.
+        tasks: What is graded.
+        roster: The class; None if whoever sent something is in it.
+        key: The instructor's, for the stamps in the notebooks.
+
+    Returns:
+        The submission by student's id and task; notes on it, likewise; and for each submission that
+        belongs to nobody or to no task its place and why.
+    """
+    keys = {task.key for task in tasks}
+    by_id = {student.id.casefold(): student for student in roster or ()}
+    found: dict[tuple[str, str], list[Submission]] = defaultdict(list)
+    notes: dict[tuple[str, str], list[str]] = defaultdict(list)
+    unclear = []
+    for sent in submissions:
+        stamped = read_stamp(key, sent.assignment) if sent.assignment else None
+        lesson = sent.lesson or (stamped[0] if stamped else "")
+        if stamped and stamped[0] in keys and not sent.lesson:
+            lesson = stamped[0]
+        student = sent.student
+        if student is None and stamped:
+            student = by_id.get(stamped[1].casefold())
+        if lesson not in keys:
+            about = f"lesson {lesson}" if lesson else "no lesson that can be told"
+            why = sent.problem or f"it belongs to {about}; graded are {', '.join(sorted(keys))}"
+            unclear.append((sent.place, why))
+            continue
+        if student is None:
+            told = "nobody in the roster is named by its folder, file name or stamp"
+            unclear.append((sent.place, told if roster is not None else "it has no name"))
+            continue
+        mine = (student.id, lesson)
+        found[mine].append(replace(sent, student=student, lesson=lesson))
+        if sent.assignment and stamped is None:
+            notes[mine].append("The stamp in the notebook's metadata is not one of this course's.")
+        elif stamped and stamped[1] and stamped[1].casefold() != student.id.casefold():
+            notes[mine].append(f"This notebook was handed out to {stamped[1]}.")
+    counted = {}
+    for mine, sent in found.items():
+        # Whatever can be read beats what cannot; then the later; then the last in the alphabet.
+        best = max(sent, key=lambda each: (not each.problem, each.when, each.place))
+        counted[mine] = best
+        for other in sent:
+            if other is not best:
+                notes[mine].append(f"Not counted, as there is a later one: {other.place}")
+    return counted, notes, unclear
+
+
+# ---- grading -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Job:
+    student: Student
+    task: Task
+    submission: Submission
+    seed: int
+    store: Path
+    fingerprint: str
+
+
+def grade(
+    submissions: Sequence[Submission],
+    tasks: Sequence[Task],
+    roster: Sequence[Student] | None,
+    key: bytes,
+    out: Path,
+    *,
+    limits: Limits | None = None,
+    jobs: int | None = None,
+    marks_by_hand: Mapping[tuple[str, str], tuple[float, str]] | None = None,
+    progress: Callable[[int], None] = lambda number: None,
+) -> Report:
+    """Grade a class. What was graded before, and has not changed since, is not graded again.
+
+    Args:
+        submissions: All that was found.
+        tasks: What to grade.
+        roster: The class; None if whoever sent something is in it.
+        key: The instructor's: the same key gives each student the same tests again.
+        out: Where results are kept, below ``results/``.
+        limits: What a submission may use.
+        jobs: How many are graded at a time; None for one a processor.
+        marks_by_hand: Points and comment by student's id and question's label.
+        progress: Called with the number of submissions that are done anew.
+
+    Raises:
+        NoSandbox: Code cannot be shut in here.
+    """
+    sandbox.check()
+    limits = limits or Limits()
+    counted, notes, unclear = sort_out(submissions, tasks, roster, key)
+    by_key = {task.key: task for task in tasks}
+    jobs_todo, done = [], {}
+    for (who, task_key), sent in counted.items():
+        task = by_key[task_key]
+        if sent.problem:
+            told = f"The notebook could not be read: {sent.problem}."
+            done[who, task_key] = _none(task, "not tried", told, notes[who, task_key])
+            continue
+        about = (task.key, who, __version__, _source(task), repr(limits))
+        job = _Job(
+            sent.student,
+            task,
+            sent,
+            seed(key, "grading", task.key, who),
+            out / "results" / task.key / f"{who}.json",
+            fingerprint(sent.cells, key, *about),
+        )
+        before = _stored(job)
+        if before is None:
+            jobs_todo.append(job)
+        else:
+            done[who, task_key] = before
+    progress(len(done))
+    for job, marked in _in_parallel(jobs_todo, limits, jobs or os.cpu_count() or 1):
+        done[job.student.id, job.task.key] = marked
+        progress(1)
+    students = list(roster) if roster is not None else _students(counted)
+    results = []
+    for student in students:
+        for task in tasks:
+            mine = (student.id, task.key)
+            marked = done.get(mine) or _none(task, "not tried", "Nothing was sent.", ())
+            marked = replace(marked, notes=(*notes.get(mine, ()), *marked.notes))
+            marked = _with_questions(marked, task, student, marks_by_hand or {})
+            results.append(Result(student, task.key, counted.get(mine), marked))
+    return Report(tasks, results, unclear, alike(results, tasks))
+
+
+def _students(counted: Mapping[tuple[str, str], Submission]) -> list[Student]:
+    return list({sent.student.id: sent.student for sent in counted.values()}.values())
+
+
+def _none(task: Task, outcome: str, message: str, notes: Sequence[str]) -> Marked:
+    marks = tuple(
+        Mark(each.label, each.title, 0, each.points, outcome, message) for each in task.exercises
+    )
+    return Marked(marks, tuple(notes))
+
+
+def _source(task: Task) -> str:
+    """Return what tells whether a task's tests have changed: the text of their modules."""
+    import inspect
+
+    modules = {inspect.getsourcefile(type(each)) for each in task.exercises}
+    return "\0".join(
+        Path(name).read_text(encoding="utf-8") for name in sorted(filter(None, modules))
+    )
+
+
+def _with_questions(
+    marked: Marked,
+    task: Task,
+    student: Student,
+    by_hand: Mapping[tuple[str, str], tuple[float, str]],
+) -> Marked:
+    def one(question: Question) -> Mark:
+        given = by_hand.get((student.id.casefold(), question.label))
+        points, comment = given or (0, "Not marked yet.")
+        outcome = "by hand" if given else "not marked yet"
+        return Mark(question.label, question.title, points, question.points, outcome, comment)
+
+    return replace(marked, marks=(*marked.marks, *map(one, task.questions)))
+
+
+def _stored(job: _Job) -> Marked | None:
+    """Return what a submission came to, if it was graded before as it is now."""
+    try:
+        raw = json.loads(job.store.read_text(encoding="utf-8"))
+        if raw["fingerprint"] == job.fingerprint:
+            return Marked.from_json(json.dumps(raw["marked"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no result, or half of one: grade again
+    return None
+
+
+def _store(job: _Job, marked: Marked) -> None:
+    """Keep a result, wholly or not at all."""
+    job.store.parent.mkdir(parents=True, exist_ok=True)
+    kept = {"fingerprint": job.fingerprint, "marked": json.loads(marked.to_json())}
+    draft = job.store.with_suffix(".draft")
+    draft.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
+    os.replace(draft, job.store)
+
+
+def _in_parallel(todo: Sequence[_Job], limits: Limits, jobs: int) -> Iterator[tuple[_Job, Marked]]:
+    """Grade each submission in a process of its own, some at a time; yield what is done.
+
+    A process of its own, because the tests work on what a submission returns: one that makes a test
+    hang or crash costs its own grade, not the run.
+    """
+    context = multiprocessing.get_context("fork")
+    waiting, running = list(reversed(todo)), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                job = waiting.pop()
+                ours, theirs = context.Pipe(duplex=False)
+                process = context.Process(target=_work, args=(job, limits, theirs))
+                process.start()
+                theirs.close()
+                running[ours] = (job, process)
+            for ready in wait(list(running)):
+                job, process = running.pop(ready)
+                marked = _received(ready, job)
+                process.join()
+                yield job, marked
+    finally:
+        for _, process in running.values():
+            process.terminate()
+        for _, process in running.values():
+            process.join()
+
+
+def _work(job: _Job, limits: Limits, pipe: Connection) -> None:
+    """Grade one submission and send what it came to; what it prints goes nowhere."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        marked = mark(job.submission.cells, job.task.exercises, job.seed, limits)
+    _store(job, marked)
+    pipe.send(marked.to_json())
+
+
+def _received(pipe: Connection, job: _Job) -> Marked:
+    try:
+        return Marked.from_json(pipe.recv())
+    except EOFError:
+        told = "Grading this submission failed on our side: please tell your instructor."
+        return _none(job.task, "stopped", told, ("The process that graded it has died.",))
+    finally:
+        pipe.close()
+
+
+# ---- answers that look alike -------------------------------------------------------------------
+
+
+def alike(results: Sequence[Result], tasks: Sequence[Task]) -> list[tuple[str, str, str, float]]:
+    """Find answers that are nearly the same once names, comments and layout are set aside.
+
+    Names are replaced by the order of their first use; what remains is compared by its runs of five
+    tokens (Jaccard index), as in Schleimer, Wilkerson and Aiken (2003) without their sampling. The
+    reference is public, so answers near it are left out, and short ones say nothing.
+
+    Returns:
+        Label, two ids, and the part that is shared, the most alike first.
+    """
+    found = []
+    for task in tasks:
+        for exercise in task.exercises:
+            known = [_pieces("\n".join(needed([exercise.reference], exercise.names)))]
+            answers = []
+            for result in results:
+                code = result.marked.program.get(exercise.label, "")
+                pieces = _pieces(code) if result.task == task.key else Counter()
+                if pieces.total() >= SHORTEST and not any(
+                    _shared(pieces, each) >= ALIKE for each in known
+                ):
+                    answers.append((result.student.id, pieces))
+            for index, (one, pieces) in enumerate(answers):
+                for other, theirs in answers[index + 1 :]:
+                    if (part := _shared(pieces, theirs)) >= ALIKE:
+                        found.append((exercise.label, one, other, round(part, 2)))
+    return sorted(found, key=lambda each: -each[3])
+
+
+def _pieces(code: str) -> Counter[tuple[str, ...]]:
+    """Return the runs of five tokens of a program, names numbered by their first use."""
+    numbers: dict[str, str] = {}
+    tokens = []
+    try:
+        code = ast.unparse(ast.parse(code))  # one layout, no comments
+        for token in tokenize.generate_tokens(io.StringIO(code).readline):
+            if token.type == tokenize.NAME:
+                tokens.append(numbers.setdefault(token.string, f"n{len(numbers)}"))
+            elif token.string.strip():
+                tokens.append(token.string)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
+        tokens = re.findall(r"\w+|\S", code)
+    return Counter(tuple(tokens[i : i + 5]) for i in range(len(tokens) - 4))
+
+
+def _shared(one: Counter, other: Counter) -> float:
+    """Return the size of what two collections share over that of both together."""
+    both = (one | other).total()
+    return (one & other).total() / both if both else 0.0
+
+
+# ---- the class at a glance ---------------------------------------------------------------------
+
+
+def frequent_problems(report: Report, label: str) -> list[tuple[str, int]]:
+    """Return what students were told about an exercise and how many, the most frequent first.
+
+    Messages that differ only in their numbers count as the same.
+    """
+    told: dict[str, list[str]] = defaultdict(list)
+    for result in report.results:
+        for each in result.marked.marks:
+            if each.label == label and each.outcome in ("not yet", "stopped"):
+                told[re.sub(r"[\d.,]*\d|\s+", "#", each.message)].append(each.message)
+    return sorted(
+        ((messages[0], len(messages)) for messages in told.values()), key=lambda pair: -pair[1]
+    )

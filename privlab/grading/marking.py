@@ -1,0 +1,201 @@
+"""Marking one submission: its code in the sandbox, the tests out here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..exercise import Exercise, NotTried, TimeUp, time_limit
+from .program import needed
+from .sandbox import Dead, Limits, SandboxPeer
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What one exercise came to.
+
+    Attributes:
+        label: Of the exercise.
+        title: Of the exercise.
+        points: What was earned.
+        out_of: What could be earned.
+        outcome: "correct", "not yet", "not tried", "stopped" or, by hand, "by hand".
+        message: What the student is told where points are missing, "" otherwise.
+        evidence: What the tests that passed have found.
+        test: Which test failed, for the instructor.
+        measured: What the tests measured: in words, the value, the limit.
+    """
+
+    label: str
+    title: str
+    points: float
+    out_of: int
+    outcome: str
+    message: str = ""
+    evidence: tuple[str, ...] = ()
+    test: str = ""
+    measured: tuple[tuple[str, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What one submission came to.
+
+    Attributes:
+        marks: One an exercise.
+        notes: What is odd about the submission, for student and instructor.
+        program: Of each exercise the code that was run, for comparing submissions.
+        seconds: How long it took.
+    """
+
+    marks: tuple[Mark, ...]
+    notes: tuple[str, ...] = ()
+    program: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0
+
+    def to_json(self) -> str:
+        """Return a text from which :meth:`from_json` makes the same."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Marked:
+        """Return what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: The text is something else.
+        """
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            marks = tuple(
+                Mark(
+                    **{
+                        **mark,
+                        "evidence": tuple(mark["evidence"]),
+                        "measured": tuple(map(tuple, mark["measured"])),
+                    }
+                )
+                for mark in raw["marks"]
+            )
+            return cls(marks, tuple(raw["notes"]), dict(raw["program"]), float(raw["seconds"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no marks: {type(error).__name__}: {error}") from None
+
+
+def mark(
+    cells: Sequence[str], exercises: Sequence[Exercise], seed: int, limits: Limits | None = None
+) -> Marked:
+    """Grade the code of one submission, hidden tests included.
+
+    All exercises share a process in the sandbox, until one of them ends it: then the next gets a
+    new one. So a hang, a crash or a bomb costs only the exercise that it stands in.
+
+    Args:
+        cells: The submission's code, as Python.
+        exercises: What to grade.
+        seed: Of the tests' data.
+        limits: What the code may use.
+    """
+    began = time.monotonic()
+    names = [name for exercise in exercises for name in exercise.names]
+    program = needed(cells, names)
+    marks, notes, peer = [], broken_cells(cells), None
+    try:
+        for exercise in exercises:
+            try:
+                # An answer that has ended a process before is not run again for the others.
+                peer = peer or SandboxPeer(_without(cells, exercises, marks, program), limits)
+                marks.append(_one(exercise, peer, seed))
+            except Dead as dead:
+                peer = _closed(peer)
+                marks.append(_mark(exercise, "stopped", f"Your code was stopped: {dead}"))
+        if peer:
+            notes += [f"When your code ran, a statement failed ({each})." for each in peer.problems]
+    finally:
+        _closed(peer)
+    texts = {
+        exercise.label: "\n".join(filter(None, needed(cells, exercise.names)))
+        for exercise in exercises
+    }
+    return Marked(tuple(marks), tuple(notes), texts, round(time.monotonic() - began, 2))
+
+
+def _without(
+    cells: Sequence[str],
+    exercises: Sequence[Exercise],
+    marks: Sequence[Mark],
+    program: list[str],
+) -> list[str]:
+    """Return the program without the answers that have ended a process."""
+    stopped = {mark.label for mark in marks if mark.outcome == "stopped"}
+    if not stopped:
+        return program
+    names = [name for each in exercises if each.label not in stopped for name in each.names]
+    return needed(cells, names)
+
+
+def _closed(peer: SandboxPeer | None) -> None:
+    if peer is not None:
+        peer.close()
+
+
+def _mark(exercise: Exercise, outcome: str, message: str = "", **more: Any) -> Mark:
+    points = exercise.points if outcome == "correct" else 0
+    return Mark(exercise.label, exercise.title, points, exercise.points, outcome, message, **more)
+
+
+def _one(exercise: Exercise, peer: SandboxPeer, seed: int) -> Mark:
+    # A last resort: grading runs more tests than the notebook does, on a computer that has more to
+    # do; code that hangs is stopped sooner, by the sandbox.
+    seconds = 10 * exercise.time_limit
+    try:
+        with time_limit(seconds):
+            results = exercise.run(peer, seed, hidden=True)
+    except NotTried as missing:
+        return _mark(exercise, "not tried", f"`{missing}` has no answer.")
+    except TimeUp:
+        # A question is still open: this process cannot be asked another.
+        raise Dead(f"the tests took longer than {seconds:g} s. {exercise.when_slow}") from None
+    evidence = tuple(str(result.evidence) for result in results if result.evidence)
+    measured = tuple(
+        (each.what, each.value, each.limit) for result in results for each in result.measured
+    )
+    problems = [result for result in results if result.problem]
+    if problems or not results:
+        told = problems[0] if problems else None
+        return _mark(
+            exercise,
+            "not yet",
+            str(told.problem) if told else "There is no test.",
+            evidence=evidence,
+            test=told.test if told else "",
+            measured=measured,
+        )
+    return _mark(exercise, "correct", evidence=evidence, measured=measured)
+
+
+def broken_cells(cells: Sequence[str]) -> list[str]:
+    """Say which cells are no Python; the others are graded."""
+    notes = []
+    for number, code in enumerate(cells, start=1):
+        try:
+            compile(code, "<cell>", "exec")
+        except (SyntaxError, ValueError) as error:
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            told = error.msg if isinstance(error, SyntaxError) else error
+            notes.append(f"Code cell {number}{line} was left out: {told}.")
+        except (RecursionError, MemoryError):
+            notes.append(f"Code cell {number} was left out: it is nested too deeply.")
+    return notes
+
+
+def fingerprint(cells: Sequence[str], key: bytes, *more: str) -> str:
+    """Return what a grade depends on, as one hash: an equal one need not be graded again."""
+    digest = hashlib.sha256(key)
+    for text in (*cells, "\0", *more):
+        digest.update(len(text.encode("utf-8", "replace")).to_bytes(8, "big"))
+        digest.update(text.encode("utf-8", "replace"))
+    return digest.hexdigest()

@@ -1,0 +1,339 @@
+"""A learner's code in a process of its own, shut in by bubblewrap.
+
+Inside there is no network, no file of this machine but Python, the package without its exercises,
+and the course's data; everything is read-only but two small folders in memory. Limits hold for the
+code and all it starts: memory, processes, CPU, time. The tests of an exercise run outside and ask
+through a pipe (:class:`SandboxPeer`); only plain data cross it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ..data import data_dir
+from ..exercise import NotTried, Wrong
+from ..wire import NotPlain, pack, unpack
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+#: Seconds between two looks at what the processes inside use.
+_PULSE = 0.1
+
+
+class NoSandbox(RuntimeError):
+    """Code cannot be shut in here; the message says what to do."""
+
+
+class Dead(BaseException):
+    """The process inside is gone or was ended; the message says why, for the learner.
+
+    No plain ``Exception``: a test that expects one of those must not swallow it.
+    """
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a submission may use.
+
+    Attributes:
+        seconds: Wall-clock time of the start with all cells, and again of each question.
+        cpu: CPU seconds of each process inside.
+        memory: Bytes, all processes inside together.
+        processes: How many, all threads counted as the process they belong to.
+        disk: Bytes in each of the two folders that can be written to.
+        reply: Bytes of one answer, as JSON.
+    """
+
+    seconds: float = 60
+    cpu: int = 120
+    memory: int = 3 << 30
+    processes: int = 32
+    disk: int = 64 << 20
+    reply: int = 32 << 20
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ValueError(f"{name} must be a number above 0, not {value!r}")
+
+
+def command(limits: Limits) -> list[str]:
+    """Return bubblewrap's command line, up to the program that is to run inside.
+
+    Raises:
+        NoSandbox: There is no bubblewrap, or it does not work here.
+    """
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise NoSandbox(
+            "Submissions are run in a sandbox, and bubblewrap is not installed. On Debian and "
+            "Ubuntu: sudo apt install bubblewrap; on Fedora: sudo dnf install bubblewrap. macOS "
+            "has none: grade in a Linux container or virtual machine."
+        )
+    options = [
+        *("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
+        *("--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--clearenv"),
+        *("--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"),
+        *("--size", str(limits.disk), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),
+        *("--size", str(limits.disk), "--tmpfs", "/tmp", "--dir", "/box"),
+    ]
+    for path in ("/lib", "/lib64", "/bin"):
+        if os.path.islink(path):
+            options += ["--symlink", os.readlink(path), path]
+        elif os.path.exists(path):
+            options += ["--ro-bind", path, path]
+    if os.path.exists("/etc/ld.so.cache"):
+        options += ["--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    visible = {Path(sys.prefix), Path(sys.base_prefix), PACKAGE, data_dir()}
+    for path in sorted(visible, key=lambda path: len(path.parts)):
+        options += ["--ro-bind", str(path), str(path)]
+    for hidden in (PACKAGE / "exercises", PACKAGE / "grading"):
+        options += ["--tmpfs", str(hidden)]
+    worker = [PACKAGE / "grading" / name for name in ("__init__.py", "worker.py")]
+    for path in worker:
+        options += ["--ro-bind", str(path), str(path)]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/tmp",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(PACKAGE.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MPLBACKEND": "Agg",
+        # One thread each: submissions are graded side by side.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    for name, value in environment.items():
+        options += ["--setenv", name, value]
+    return [bwrap, *options, "--remount-ro", "/", "--chdir", "/tmp", "--"]
+
+
+@functools.cache
+def check() -> None:
+    """Raise NoSandbox where code cannot be shut in."""
+    tried = subprocess.run(
+        [*command(Limits()), sys.executable, "-c", "import privlab.wire"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    if tried.returncode:
+        raise NoSandbox(
+            f"bubblewrap does not work here: {tried.stderr.strip()[-300:]}. Inside a container it "
+            "needs user namespaces (for Docker: --security-opt seccomp=unconfined "
+            "--security-opt systempaths=unconfined)."
+        )
+
+
+class SandboxPeer:
+    """Calls a learner's functions in a sandbox, as :class:`privlab.exercise.LocalPeer` does here.
+
+    Use it in a ``with`` statement. When the process inside dies, each further call raises
+    :class:`Dead` with the reason: make a new one for the next exercise.
+
+    Args:
+        cells: Python code, run one after the other; one that fails does not stop the next.
+        limits: What the code may use.
+
+    Attributes:
+        problems: Which cells failed and why, as the code inside tells it.
+
+    Raises:
+        Dead: The cells ended the process, or used more than they may.
+        NoSandbox: Code cannot be shut in here.
+    """
+
+    def __init__(self, cells: Sequence[str], limits: Limits | None = None) -> None:
+        check()
+        self._limits = limits or Limits()
+        self._dead: str | None = None
+        self._number = 0
+        self._rest = bytearray()
+        self._process = subprocess.Popen(
+            [*command(self._limits), sys.executable, "-m", "privlab.grading.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            start_new_session=True,
+        )
+        for stream in (self._process.stdin, self._process.stdout):
+            os.set_blocking(stream.fileno(), False)
+        self._over = threading.Event()
+        self._guard = threading.Thread(target=self._watch, daemon=True)
+        self._guard.start()
+        inside = {
+            "CPU": self._limits.cpu,
+            "FSIZE": self._limits.disk,
+            "NOFILE": 256,
+            "CORE": 0,
+            "DATA": self._limits.memory,
+        }
+        try:
+            answer = self._exchange({"cells": list(cells), "limits": inside})
+        except BaseException:
+            self.close()
+            raise
+        problems = answer.get("problems")
+        self.problems = [str(each)[:400] for each in problems] if isinstance(problems, list) else []
+
+    def __enter__(self) -> SandboxPeer:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
+    def call(self, name: str, args: tuple | None, kwargs: dict) -> Any:
+        """Call a function of the learner (``args=None`` reads a variable)."""
+        args = None if args is None else pack(tuple(args))
+        kwargs = {"$dict": [[key, pack(value)] for key, value in kwargs.items()]}
+        return self._value(name, do="call", args=args, kwargs=kwargs)
+
+    def sample(self, name: str, inputs: list[tuple], choices: list[int], seed: int) -> list[Any]:
+        """Call a random function of the learner once for each choice among some inputs."""
+        outputs = self._value(
+            name,
+            do="sample",
+            inputs=pack([tuple(args) for args in inputs]),
+            choices=[int(choice) for choice in choices],
+            seed=seed,
+        )
+        # The process inside need not be honest about how many there are.
+        if not hasattr(outputs, "__len__") or len(outputs) != len(choices):
+            raise Wrong(f"What `{name}` gives cannot be read.")
+        return list(outputs)
+
+    def close(self) -> None:
+        """End everything inside; return when it is gone."""
+        self._end("it was closed.")
+        self._guard.join()
+        # Not before: a pipe's number may be another file's as soon as it is closed.
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+    # ---- asking
+
+    def _value(self, name: str, **question: Any) -> Any:
+        answer = self._exchange({"name": name, **question})
+        if "value" in answer:
+            try:
+                return unpack(answer["value"])
+            except NotPlain as problem:
+                raise Wrong(f"`{name}` gives {problem}.") from None
+        if "not_tried" in answer:
+            raise NotTried(str(answer["not_tried"]))
+        raise Wrong(str(answer.get("wrong"))[:1000])
+
+    def _exchange(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Ask and wait for the answer; whatever else comes is the end of the process."""
+        if self._dead:
+            raise Dead(self._dead)
+        deadline = time.monotonic() + self._limits.seconds
+        line = json.dumps(question).encode() + b"\n"
+        try:
+            self._send(line, deadline)
+            answer = json.loads(self._line(deadline))
+        except TimeoutError:
+            self._end(f"it took longer than {self._limits.seconds:g} s.")
+        except (BrokenPipeError, EOFError):
+            self._end("it ended its own process.")
+        except (ValueError, RecursionError):
+            self._end("its process gave what is no answer.")
+        else:
+            if isinstance(answer, dict) and answer.get("number") == self._number:
+                self._number += 1
+                return answer
+            self._end("its process gave what is no answer.")
+        raise Dead(self._dead or "it is gone.")
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        pipe = self._process.stdin.fileno()
+        view = memoryview(data)
+        while view:
+            self._wait(pipe, "write", deadline)
+            with contextlib.suppress(BlockingIOError):
+                view = view[os.write(pipe, view[: 1 << 16]) :]
+
+    def _line(self, deadline: float) -> bytes:
+        pipe = self._process.stdout.fileno()
+        parts, size = [bytes(self._rest)], len(self._rest)
+        self._rest.clear()
+        while True:
+            # Only what is new is searched: a long answer arrives in many pieces.
+            end = parts[-1].find(b"\n")
+            if end >= 0:
+                self._rest += parts[-1][end + 1 :]
+                parts[-1] = parts[-1][:end]
+                return b"".join(parts)
+            if size > self._limits.reply:
+                self._end(f"it returned more than {self._limits.reply >> 20} MB.")
+                raise EOFError
+            self._wait(pipe, "read", deadline)
+            with contextlib.suppress(BlockingIOError):
+                part = os.read(pipe, 1 << 20)
+                if not part:
+                    raise EOFError
+                parts.append(part)
+                size += len(part)
+
+    @staticmethod
+    def _wait(pipe: int, direction: str, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        lists = ([pipe], []) if direction == "read" else ([], [pipe])
+        if left <= 0 or not any(select.select(*lists, [], left)):
+            raise TimeoutError
+
+    # ---- watching
+
+    def _watch(self) -> None:
+        """End everything inside once it uses more than it may, counted over all processes."""
+        try:
+            top = psutil.Process(self._process.pid)
+        except psutil.NoSuchProcess:
+            return
+        while not self._over.wait(_PULSE):
+            try:
+                inside = top.children(recursive=True)
+            except psutil.NoSuchProcess:
+                return
+            if len(inside) > self._limits.processes:
+                self._end(f"it started more than {self._limits.processes} processes.")
+                return
+            used = 0
+            for process in inside:
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    used += process.memory_info().rss
+            if used > self._limits.memory:
+                self._end(f"it used more than {self._limits.memory / 2**30:.1f} GB of memory.")
+                return
+
+    def _end(self, why: str) -> None:
+        """End everything inside, for a reason; only the first reason counts."""
+        self._dead = self._dead or why
+        self._over.set()
+        inside = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            inside = psutil.Process(self._process.pid).children()
+        # The first process inside dies with bubblewrap's own, and all others with that one.
+        self._process.kill()
+        self._process.wait()
+        for process in inside:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                while process.status() != psutil.STATUS_ZOMBIE:
+                    time.sleep(0.01)

@@ -1,0 +1,357 @@
+"""What students really send: notebooks in folders and zip files, whole, renamed or broken.
+
+:func:`collect` finds every notebook below a folder or in a zip file, says whose it is and which
+lesson it answers, and reads its code. Nothing that stands in a submission is trusted: zip files are
+read in memory and within bounds, links are not followed, and what cannot be read becomes a line for
+the report that costs nobody else anything.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import stat
+import unicodedata
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from ..course import LESSONS
+from .program import python
+
+#: The largest notebook that is read, in bytes; the course's own stay below 1.5 MB.
+MAX_NOTEBOOK = 20_000_000
+#: The most that is unpacked of one zip file, in bytes and in notebooks.
+MAX_UNPACKED, MAX_IN_ZIP = 400_000_000, 5_000
+
+
+#: What stands above an answer in words, in its Markdown cell.
+_ANSWER = re.compile(r"\s*<!--\s*answer\s+([\w.]+)\s*-->")
+
+
+class Unreadable(ValueError):
+    """Something that was sent cannot be read; the message says why."""
+
+
+# ---- the class ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Student:
+    """One line of the roster."""
+
+    id: str
+    name: str = ""
+    email: str = ""
+
+
+def read_roster(path: Path) -> list[Student]:
+    """Read the class list: a CSV file with a column ``id`` and, if wanted, ``name`` and ``email``.
+
+    Comma, semicolon and tab separate columns; a byte order mark does no harm.
+
+    Raises:
+        ValueError: The file is no such list; the message names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"roster: {path.name} cannot be read as UTF-8 text ({error})") from None
+    lines = text.splitlines()
+    separator = max(",;\t", key=(lines[0] if lines else "").count)
+    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
+    columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
+    if "id" not in columns:
+        raise ValueError(
+            f"roster: {path.name} needs a column 'id' (and may have 'name' and 'email'); it has "
+            f"{', '.join(map(repr, columns)) or 'no columns'}"
+        )
+    students: dict[str, Student] = {}
+    for number, row in enumerate(rows, start=2):
+        fields = {
+            key: (row.get(columns.get(key, ""), "") or "").strip()
+            for key in ("id", "name", "email")
+        }
+        if not any(fields.values()):
+            continue
+        # The id becomes the name of a file, and part of what seeds the exercises.
+        if not re.fullmatch(r"[\w.@+-]{1,64}", fields["id"]) or fields["id"].startswith("."):
+            raise ValueError(
+                f"roster: line {number} of {path.name} has the id {fields['id']!r}; allowed are "
+                "letters, digits and . _ - + @, 1 to 64 of them, not beginning with a dot"
+            )
+        if fields["id"].casefold() in students:
+            raise ValueError(f"roster: the id {fields['id']!r} stands twice in {path.name}")
+        students[fields["id"].casefold()] = Student(**fields)
+    if not students:
+        raise ValueError(f"roster: {path.name} has no students")
+    return list(students.values())
+
+
+def _plain(text: str) -> str:
+    """Return a text as words of a to z and 0 to 9, for comparing names."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    letters = "".join(c for c in decomposed if not unicodedata.combining(c))
+    return " ".join(re.findall(r"\w+", letters.replace("_", " ")))
+
+
+def owner(place: str, roster: Sequence[Student]) -> Student | None:
+    """Say whose a file is, by its path: the id, or the whole name, in a part of it.
+
+    Args:
+        place: A path with ``/``; the nearest part that names somebody counts.
+        roster: Whom to look for.
+
+    Returns:
+        The student, or None if nobody or more than one is named.
+    """
+    for part in reversed(PurePosixPath(place).parts):
+        words = _plain(part)
+        spaced, joined = f" {words} ", words.replace(" ", "")
+        by_id = [s for s in roster if f" {_plain(s.id)} " in spaced]
+        # Ada Marsh is "Ada Marsh_123_…" to Moodle and "marshada_123_…" to Canvas.
+        by_name = [
+            s
+            for s in roster
+            if len(names := _plain(s.name).split()) > 1
+            and (
+                f" {' '.join(names)} " in spaced
+                or joined.startswith((names[-1] + "".join(names[:-1]), "".join(names)))
+            )
+        ]
+        found = by_id or by_name
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+# ---- a submission ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One notebook that was sent.
+
+    Attributes:
+        place: Where it was found, for people: a path with ``/``.
+        lesson: Two digits, or "" if it cannot be told.
+        student: Whose it is, or None if it cannot be told.
+        cells: The code of its cells, as Python.
+        assignment: What the hand-out wrote into the notebook's metadata.
+        words: Answers in words, by the label of the question.
+        when: Seconds since 1970: of two submissions the later counts.
+        problem: Why it cannot be read, or "".
+    """
+
+    place: str
+    lesson: str = ""
+    student: Student | None = None
+    cells: tuple[str, ...] = ()
+    assignment: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+    when: float = 0
+    problem: str = ""
+
+
+def read_notebook(raw: bytes, place: str = "", private: Sequence[str] = ()) -> Submission:
+    """Read a notebook that comes from outside; whose it is remains open.
+
+    Args:
+        raw: The file.
+        place: Where it was found.
+        private: Names of an instructor's own tasks.
+
+    Raises:
+        Unreadable: It is no notebook.
+    """
+    import nbformat
+
+    if not raw.strip():
+        raise Unreadable("the file is empty")
+    try:
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise Unreadable("the file is no text in UTF-8") from None
+    try:
+        page = json.loads(text)
+        if not isinstance(page, dict) or not {"cells", "worksheets"} & set(page):
+            raise Unreadable("the file is no notebook: it has no cells")
+        # Old formats are converted; what is missing or too much is not complained about.
+        page.setdefault("metadata", {})
+        page.setdefault("nbformat", 4)
+        page.setdefault("nbformat_minor", 4)
+        page = nbformat.convert(nbformat.from_dict(page), 4)
+        cells = [(str(cell.get("cell_type")), cell.get("source", "")) for cell in page["cells"]]
+    except Unreadable:
+        raise
+    except RecursionError:
+        raise Unreadable("the file is no notebook: it is nested too deeply") from None
+    except Exception as error:
+        raise Unreadable(
+            f"the file is no notebook ({type(error).__name__}: {error})"[:200]
+        ) from None
+    cells = [
+        (kind, "".join(map(str, source)) if isinstance(source, list) else str(source))
+        for kind, source in cells
+    ]
+    metadata = page["metadata"] if isinstance(page["metadata"], dict) else {}
+    own = metadata.get("privlab")
+    assignment = str(own.get("assignment", "")) if isinstance(own, dict) else ""
+    code = tuple(python(source) for kind, source in cells if kind == "code")
+    words = {}
+    for kind, source in cells:
+        if kind == "markdown" and (found := _ANSWER.match(source)):
+            words[found[1]] = source[found.end() :].strip()
+    task = own.get("task") if isinstance(own, dict) else None
+    text = "\n".join(source for _, source in cells)
+    lesson = task if task in private else which_lesson(text, place, private)
+    return Submission(place, lesson, None, code, assignment, words)
+
+
+def which_lesson(text: str, place: str, private: Sequence[str] = ()) -> str:
+    """Return the number of the lesson that a notebook answers, "" if it cannot be told.
+
+    Args:
+        text: All its cells.
+        place: Its path: a renamed file is known by its text, a gutted one by its name.
+        private: Names of an instructor's own tasks; a file is known by its name.
+    """
+    known = {lesson.number for lesson in LESSONS}
+    started = re.findall(r"""privlab\.start\(\s*["'](\d\d)["']""", text)
+    imported = re.findall(r"privlab\.exercises\.lesson_(\d\d)", text)
+    headed = re.findall(r"^#\s*(\d\d)\s*·", text, re.MULTILINE)
+    name = PurePosixPath(place).name.lower()
+    slugs = [lesson.number for lesson in LESSONS if lesson.slug in name]
+    own = [key for key in private if key.lower() in name]
+    for numbers in (started, imported, headed, slugs, own):
+        found = set(numbers) & (known | set(private))
+        if len(found) == 1:
+            return found.pop()
+    return ""
+
+
+def collect(
+    folder: Path, roster: Sequence[Student] | None = None, private: Sequence[str] = ()
+) -> list[Submission]:
+    """Read all notebooks below a folder, or in a zip file, in the order of their paths.
+
+    Args:
+        folder: A folder (of folders, notebooks and zip files), a zip file or a notebook.
+        roster: Whom they can be from. Without it each path's first folder, or a lone file's name,
+            is somebody.
+        private: Names of an instructor's own tasks.
+
+    Raises:
+        ValueError: There is no such folder or file.
+    """
+    if not folder.exists():
+        raise ValueError(f"submissions: there is no {folder}")
+    found = []
+    for place, when, raw in _files(folder):
+        try:
+            if isinstance(raw, Unreadable):
+                raise raw
+            sent = read_notebook(raw, place, private)
+        except Unreadable as problem:
+            sent = Submission(place, which_lesson("", place, private), problem=str(problem))
+        found.append(replace(sent, student=_whose(place, roster), when=when))
+    return found
+
+
+def _whose(place: str, roster: Sequence[Student] | None) -> Student | None:
+    if roster is not None:
+        return owner(place, roster)
+    first = PurePosixPath(place).parts[0]
+    return Student(re.sub(r"[^\w.@+-]+", "_", PurePosixPath(first).stem)[:64].lstrip(".") or "_")
+
+
+def _files(folder: Path) -> Iterator[tuple[str, float, bytes | Unreadable]]:
+    """Yield path, time and contents of all notebooks, those in zip files as well."""
+    if folder.is_file():
+        paths, base = [folder], folder.parent
+    else:
+        paths, base = sorted(folder.rglob("*")), folder
+    for path in paths:
+        place = path.relative_to(base).as_posix()
+        ending = path.suffix.lower()
+        if _is_clutter(place) or ending not in (".ipynb", ".zip"):
+            continue
+        try:
+            # A link could name any file of the grader's computer.
+            inside = not any(p.is_symlink() for p in [path, *path.parents] if base in p.parents)
+            if not inside or not path.is_file():
+                yield place, 0, Unreadable("it is a link or no file")
+                continue
+            info = path.stat()
+            if ending == ".zip":
+                yield from _unzip(place, path, depth=0, when=info.st_mtime)
+            elif info.st_size > MAX_NOTEBOOK:
+                yield place, info.st_mtime, _too_large(info.st_size)
+            else:
+                yield place, info.st_mtime, path.read_bytes()
+        except OSError as error:
+            yield place, 0, Unreadable(f"it cannot be read ({error.strerror})")
+
+
+def _is_clutter(place: str) -> bool:
+    """Whether a file is one that a program, not the student, has put there."""
+    parts = PurePosixPath(place).parts
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def _too_large(size: int) -> Unreadable:
+    return Unreadable(
+        f"it has {size / 1e6:,.0f} MB; up to {MAX_NOTEBOOK / 1e6:.0f} MB are read (clear outputs)"
+    )
+
+
+def _unzip(
+    place: str, source: Path | io.BytesIO, depth: int, when: float
+) -> Iterator[tuple[str, float, bytes | Unreadable]]:
+    """Read the notebooks of a zip file in memory; nothing is written, whatever their names say."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = [e for e in archive.infolist() if not e.is_dir()]
+            wanted = [
+                entry
+                for entry in sorted(entries, key=lambda entry: entry.filename)
+                if entry.filename.lower().endswith((".ipynb", ".zip"))
+                and not _is_clutter(entry.filename.replace("../", ""))
+            ]
+            if len(wanted) > MAX_IN_ZIP:
+                raise Unreadable(f"the zip file holds {len(wanted):,} notebooks")
+            unpacked = 0
+            for entry in wanted:
+                name = f"{place}/{_safe(entry.filename)}"
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    yield name, when, Unreadable("it is a link or no file")
+                    continue
+                limit = MAX_NOTEBOOK if name.lower().endswith(".ipynb") else MAX_UNPACKED
+                # The size in the directory may be a lie: one byte more than allowed is asked for.
+                with archive.open(entry) as file:
+                    raw = file.read(min(limit, MAX_UNPACKED - unpacked) + 1)
+                unpacked += len(raw)
+                if unpacked > MAX_UNPACKED:
+                    raise Unreadable(f"it unpacks to more than {MAX_UNPACKED / 1e6:.0f} MB")
+                if len(raw) > limit:
+                    yield name, when, _too_large(max(len(raw), entry.file_size))
+                elif name.lower().endswith(".ipynb"):
+                    yield name, when, raw
+                elif depth:
+                    yield name, when, Unreadable("a zip file in a zip file in a zip file")
+                else:
+                    yield from _unzip(name, io.BytesIO(raw), depth + 1, when)
+    except Unreadable as problem:
+        yield place, when, problem
+    except Exception as error:  # what a broken zip file makes zipfile raise is not documented
+        told = "it has a password" if "password" in str(error) else f"{type(error).__name__}"
+        yield place, when, Unreadable(f"the zip file cannot be read ({told})")
+
+
+def _safe(name: str) -> str:
+    """Return a path in a zip file without its ``..``, drive and root, for people to read."""
+    parts = [p for p in PurePosixPath(name.replace("\\", "/")).parts if p not in ("..", "/", ".")]
+    return "/".join(parts) or "nameless"

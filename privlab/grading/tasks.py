@@ -1,0 +1,118 @@
+"""What can be handed out and graded: the exercises of a lesson, or an instructor's own."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..course import LESSONS
+from ..exercise import Exercise
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question that is answered in words and marked by a person.
+
+    Attributes:
+        label: Task and number, e.g. ``"essay.1"``; letters, digits, dots and underscores.
+        title: A few words.
+        text: The question, Markdown.
+        points: What it counts at most.
+    """
+
+    label: str
+    title: str
+    text: str
+    points: int = 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """One notebook's worth of exercises.
+
+    Attributes:
+        key: A lesson's two digits, or the name of an instructor's file without ``.py``.
+        title: Its heading.
+        exercises: Graded by their tests.
+        questions: Marked by hand.
+        file: The notebook's name in a hand-out.
+        text: What stands above the exercises of an instructor's own notebook, Markdown.
+    """
+
+    key: str
+    title: str
+    exercises: tuple[Exercise, ...]
+    questions: tuple[Question, ...]
+    file: str
+    text: str = ""
+
+    @property
+    def out_of(self) -> int:
+        """The points of all exercises and questions."""
+        return sum(each.points for each in (*self.exercises, *self.questions))
+
+
+def lesson_task(number: str) -> Task:
+    """Return the task of a lesson.
+
+    Raises:
+        ValueError: There is no such lesson, or it is not there yet.
+    """
+    ready = {lesson.number: lesson for lesson in LESSONS if lesson.ready}
+    if number not in ready:
+        raise ValueError(f"there is no lesson {number!r}; there are {', '.join(ready)}")
+    lesson = ready[number]
+    module = importlib.import_module(f"privlab.exercises.lesson_{number}")
+    return Task(number, lesson.title, tuple(module.EXERCISES), (), lesson.file)
+
+
+def private_task(path: Path) -> Task:
+    """Return the task in an instructor's own file.
+
+    The file is a Python module with a docstring (the notebook's heading and introduction) and with
+    ``EXERCISES``, a list of :class:`privlab.exercise.Exercise` objects that have a ``task`` (the
+    text above the answer) and a ``stub`` (the answer cell as handed out), or ``QUESTIONS``, a list
+    of :class:`Question`, or both.
+
+    Raises:
+        ValueError: The file is no such module; the message says what is missing.
+    """
+    where = f"private: {path.name}"
+    if not path.is_file() or path.suffix != ".py":
+        raise ValueError(f"private: there is no Python file {path}")
+    key = path.stem
+    if not re.fullmatch(r"[A-Za-z_]\w{0,40}", key):
+        raise ValueError(f"{where} must be named like a variable, for example my_exercises.py")
+    spec = importlib.util.spec_from_file_location(f"privlab_private_{key}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{where} cannot be run: {type(error).__name__}: {error}") from error
+    exercises = tuple(getattr(module, "EXERCISES", ()))
+    questions = tuple(getattr(module, "QUESTIONS", ()))
+    if not exercises and not questions:
+        raise ValueError(f"{where} has neither EXERCISES nor QUESTIONS")
+    for each in exercises:
+        if not isinstance(each, Exercise):
+            raise ValueError(f"{where}: EXERCISES must hold exercises, not a {type(each).__name__}")
+        for attribute in ("label", "title", "kinds", "hints", "reference", "mistakes"):
+            if not hasattr(each, attribute):
+                raise ValueError(f"{where}: {type(each).__name__} has no {attribute}")
+        for attribute in ("task", "stub"):
+            if not getattr(each, attribute):
+                raise ValueError(f"{where}: exercise {each.label} has no {attribute}")
+    for each in questions:
+        if not isinstance(each, Question):
+            raise ValueError(f"{where}: QUESTIONS must hold questions, not a {type(each).__name__}")
+    labels = [each.label for each in (*exercises, *questions)]
+    for label in labels:
+        if not re.fullmatch(r"[\w.]{1,40}", label):
+            raise ValueError(f"{where}: the label {label!r} must be letters, digits, dots and _")
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{where}: two exercises or questions have the same label")
+    title, _, text = (module.__doc__ or key).strip().partition("\n")
+    return Task(key, title.strip(), exercises, questions, f"{key}.ipynb", text.strip())

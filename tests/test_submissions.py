@@ -1,0 +1,280 @@
+"""What students send, as it comes: nothing stops the reading, and each oddity is told."""
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from privlab.grading import submissions
+from privlab.grading.submissions import Student, collect, owner, read_roster
+
+ROSTER = [
+    Student("s001", "Ada Marsh", "ada@x.example"),
+    Student("s002", "Bo Åkesson"),
+    Student("s003", "Ada Marshall"),
+    Student("s010", "Cher"),
+]
+
+
+def page(*code, lesson="03", **more):
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": f"# {lesson} · Title"}]
+    cells += [
+        {"cell_type": "code", "metadata": {}, "source": source, "outputs": [],
+         "execution_count": None}
+        for source in (f'privlab.start("{lesson}")', *code)
+    ]  # fmt: skip
+    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5, **more}
+
+
+def text(*code, **more):
+    return json.dumps(page(*code, **more))
+
+
+def only(folder, roster=None):
+    (found,) = collect(folder, roster)
+    return found
+
+
+def zipped(entries):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in entries.items():
+            archive.writestr(name, body)
+    return file.getvalue()
+
+
+# ---------------------------------------------------------------- the class list
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "id,name\ns1,Ada\n",
+        "\ufeffid;name\ns1;Ada\n",
+        "ID\tName\n s1 \t Ada \n\n",
+        "name,id\nAda,s1\n",
+    ],
+)
+def test_rosters(tmp_path, body):
+    (tmp_path / "r.csv").write_text(body, encoding="utf-8")
+    assert read_roster(tmp_path / "r.csv") == [Student("s1", "Ada")]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "needs a column 'id'"),
+        (b"name\nAda\n", "needs a column 'id'"),
+        (b"id\n", "no students"),
+        (b"id\ns1\nS1\n", "stands twice"),
+        (b"id\n../x\n", "line 2 .* has the id '../x'"),
+        (b"id,name\n,Ada\n", "has the id ''"),
+        (b"\xff\xfe\x00", "cannot be read"),
+    ],
+)
+def test_rosters_that_are_none(tmp_path, body, told):
+    (tmp_path / "r.csv").write_bytes(body)
+    with pytest.raises(ValueError, match=told):
+        read_roster(tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize(
+    ("place", "who"),
+    [
+        ("s001/03.ipynb", "s001"),
+        ("03_s002_final (2).ipynb", "s002"),
+        ("Ada Marsh_4711_assignsubmission_file_/lesson.ipynb", "s001"),  # Moodle
+        ("marshada_99_1234_03_differential_privacy.ipynb", "s001"),  # Canvas
+        ("akessonbo_99_1234_x.ipynb", "s002"),
+        ("Bo Akesson/x.ipynb", "s002"),
+        ("Ada Marshall/s001.ipynb", "s001"),  # the nearest part counts
+        ("s0010/x.ipynb", None),
+        ("s001 s002/x.ipynb", None),
+        ("Ada/x.ipynb", None),
+        ("x.ipynb", None),
+    ],
+)
+def test_owner(place, who):
+    found = owner(place, ROSTER)
+    assert (found and found.id) == who
+
+
+# ---------------------------------------------------------------- notebooks
+
+CODE = "def f(x):\n    return x"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        text(CODE).encode(),
+        b"\xef\xbb\xbf" + text(CODE).encode(),
+        text(CODE).encode("utf-16"),
+        text(CODE).replace("\\n", "\\r\\n").encode(),
+        text(CODE.splitlines(keepends=True)).encode(),
+        text(CODE, metadata={"kernelspec": {"name": "xeus"}, "widgets": 3}).encode(),
+        text(CODE, nbformat_minor=0).encode(),
+        text(CODE, extra=1).encode(),
+    ],
+    ids=["as is", "BOM", "UTF-16", "CRLF", "lines", "other kernel", "old minor", "extra"],
+)
+def test_forms_of_a_notebook(tmp_path, body):
+    (tmp_path / "x.ipynb").write_bytes(body)
+    found = only(tmp_path)
+    assert not found.problem
+    assert found.cells[-1] == CODE
+    assert found.lesson == "03"
+
+
+def test_an_old_format(tmp_path):
+    old = {
+        "nbformat": 3,
+        "nbformat_minor": 0,
+        "metadata": {"name": ""},
+        "worksheets": [{"cells": [
+            {"cell_type": "code", "language": "python", "input": CODE, "outputs": []}]}],
+    }  # fmt: skip
+    (tmp_path / "03_differential_privacy (1).ipynb").write_text(json.dumps(old))
+    found = only(tmp_path)
+    assert (found.lesson, found.cells) == ("03", (CODE,))
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "empty"),
+        (b"  \n", "empty"),
+        (b"\x89PNG\r\n\x1a\n", "no text in UTF-8"),
+        (b"print(1)", "no notebook"),
+        (b"[1]", "no notebook: it has no cells"),
+        (b'{"a": 1}', "no notebook: it has no cells"),
+        (b'{"cells": 3, "nbformat": 4}', "no notebook"),
+        (b'{"cells": [3], "nbformat": 4}', "no notebook"),
+        (b'{"cells": [{"cell_type": "code"', "no notebook"),
+        (b"[" * 200_000, "nested too deeply|no notebook"),
+        (b" " * (submissions.MAX_NOTEBOOK + 1), "up to 20 MB are read"),
+    ],
+)
+def test_what_is_no_notebook(tmp_path, body, told):
+    (tmp_path / "03_differential_privacy.ipynb").write_bytes(body)
+    (tmp_path / "z.ipynb").write_text(text(CODE))
+    bad, good = collect(tmp_path)
+    assert not good.problem
+    assert bad.lesson == "03"
+    with pytest.raises(ValueError, match=told):
+        raise ValueError(bad.problem)
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "lesson"),
+    [
+        ('privlab.start("05")', "x.ipynb", "05"),
+        ("from privlab.exercises.lesson_07 import q1", "x.ipynb", "07"),
+        ("x = 1", "04_privacy_budget-2.ipynb", "04"),
+        ("x = 1", "x.ipynb", ""),
+        ('privlab.start("77")', "x.ipynb", ""),
+    ],
+)
+def test_which_lesson(source, place, lesson):
+    assert submissions.which_lesson(source, place) == lesson
+
+
+def test_the_assignment_is_read(tmp_path):
+    (tmp_path / "x.ipynb").write_text(text(metadata={"privlab": {"assignment": "abc"}}))
+    assert only(tmp_path).assignment == "abc"
+
+
+# ---------------------------------------------------------------- folders and zip files
+
+
+def test_folders_zips_and_clutter(tmp_path):
+    (tmp_path / "s001").mkdir()
+    (tmp_path / "s001" / "a.ipynb").write_text(text(CODE))
+    (tmp_path / "s001" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "s001" / ".ipynb_checkpoints" / "a.ipynb").write_text(text(CODE))
+    (tmp_path / "s001" / "notes.txt").write_text("hello")
+    inner = zipped({"deep/b.ipynb": text(CODE)})
+    (tmp_path / "all.zip").write_bytes(
+        zipped({"s002/b.ipynb": text(CODE), "__MACOSX/s002/._b.ipynb": b"x",
+                "s003.zip": inner})
+    )  # fmt: skip
+    found = collect(tmp_path, ROSTER)
+    assert [(each.place, each.student.id, each.problem) for each in found] == [
+        ("all.zip/s002/b.ipynb", "s002", ""),
+        ("all.zip/s003.zip/deep/b.ipynb", "s003", ""),
+        ("s001/a.ipynb", "s001", ""),
+    ]
+
+
+def test_without_a_roster_a_folder_or_a_file_is_somebody(tmp_path):
+    (tmp_path / "Ada Marsh").mkdir()
+    (tmp_path / "Ada Marsh" / "a.ipynb").write_text(text(CODE))
+    (tmp_path / "bo.ipynb").write_text(text(CODE))
+    assert [each.student.id for each in collect(tmp_path)] == ["Ada_Marsh", "bo"]
+    assert only(tmp_path / "bo.ipynb").student.id == "bo"
+
+
+def test_no_name_leads_out_of_a_zip_file(tmp_path):
+    (tmp_path / "x.zip").write_bytes(zipped({"../../s001.ipynb": text(CODE), "/s002.ipynb": "{"}))
+    before = set(tmp_path.parent.rglob("*"))
+    places = [each.place for each in collect(tmp_path)]
+    assert sorted(places) == ["x.zip/s001.ipynb", "x.zip/s002.ipynb"]
+    assert set(tmp_path.parent.rglob("*")) == before
+
+
+def test_links_are_not_followed(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.ipynb").write_text(text(CODE))
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    (sent / "a.ipynb").symlink_to(outside / "secret.ipynb")
+    (sent / "folder").symlink_to(outside)
+    (sent / "gone.ipynb").symlink_to(outside / "nothing")
+    link = zipfile.ZipInfo("l.ipynb")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(sent / "z.zip", "w") as archive:
+        archive.writestr(link, "../outside/secret.ipynb")
+    found = collect(sent)
+    assert {each.place for each in found} == {"a.ipynb", "gone.ipynb", "z.zip/l.ipynb"}
+    assert all("a link" in each.problem for each in found)
+
+
+def test_zip_bombs(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "MAX_NOTEBOOK", 200_000)
+    monkeypatch.setattr(submissions, "MAX_UNPACKED", 1_000_000)
+    (tmp_path / "a.zip").write_bytes(zipped({"x.ipynb": bytes(150_000_000)}))
+    (tmp_path / "b.zip").write_bytes(
+        zipped({f"{i}.ipynb": b" " * 150_000 for i in range(20)} | {"z.ipynb": text(CODE)})
+    )
+    bomb = zipped({"x.ipynb": text(CODE)})
+    for _ in range(3):
+        bomb = zipped({"inner.zip": bomb})
+    (tmp_path / "c.zip").write_bytes(bomb)
+    (tmp_path / "d.ipynb").write_text(text(CODE))
+    found = {each.place: each.problem for each in collect(tmp_path)}
+    assert "are read" in found["a.zip/x.ipynb"]
+    assert "unpacks to more than" in found["b.zip"]
+    assert "zip file in a zip file" in found["c.zip/inner.zip/inner.zip"]
+    assert found["d.ipynb"] == ""
+
+
+@pytest.mark.parametrize("body", [b"", b"PK\x03\x04broken", b"no zip"])
+def test_broken_zips(tmp_path, body):
+    (tmp_path / "x.zip").write_bytes(body)
+    assert "cannot be read" in only(tmp_path).problem
+
+
+def test_a_size_that_is_a_lie(tmp_path):
+    raw = bytearray(zipped({"x.ipynb": b" " * 1000}))
+    at = raw.rindex(b"PK\x01\x02") + 24
+    raw[at : at + 4] = (10).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(raw)
+    assert only(tmp_path).problem
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(ValueError, match="submissions: there is no"):
+        collect(tmp_path / "nothing")
+    assert collect(tmp_path) == []
