@@ -9,7 +9,7 @@ LAB := .venv/lab/bin/python
 # The Python path or home of the caller's other projects would break the environments.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP
 
-.PHONY: help lab lab-only test notebooks lint lock audit-table bench-fashion bench-flower clean python-there setup-all setup-lab
+.PHONY: help lab lab-only test notebooks lint lock audit-table bench-fashion bench-flower bench-grading clean python-there setup-all setup-lab
 
 help:
 	@echo 'make lab        set up everything, then open JupyterLab on the first notebook'
@@ -23,6 +23,8 @@ help:
 	@echo 'make bench-fashion  accuracy at ε = 3 on all of Fashion-MNIST (5 minutes; other folder:'
 	@echo '                FASHION=/where/the/four/files/are)'
 	@echo 'make bench-flower  a loop, Flower and Flower in Ray train the same (2 minutes)'
+	@echo 'make bench-grading  a class of 30 graded, and the same by nbgrader (its Python:'
+	@echo '                NBGRADER=/path/to/python)'
 	@echo 'make clean      delete the environments and what the tools left behind'
 	@echo 'All of them take another Python with PYTHON=/path/to/python3.11.'
 
@@ -54,6 +56,9 @@ bench-fashion: setup-lab
 
 bench-flower: setup-lab
 	@$(LAB) tests/benchmarks/flower_simulation.py
+
+bench-grading: setup-lab
+	@$(LAB) tests/benchmarks/grading.py $(if $(NBGRADER),--nbgrader "$(NBGRADER)")
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache

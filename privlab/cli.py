@@ -102,22 +102,23 @@ def _explained() -> Iterator[None]:
     except (ValueError, NoSandbox) as problem:
         _stop(str(problem))
     except OSError as problem:
-        _stop(f"{problem.filename}: {problem.strerror}")
+        _stop(f"{problem.filename}: {problem.strerror}" if problem.filename else str(problem))
 
 
 def _stop(message: str) -> NoReturn:
-    typer.echo(f"privlab: {message}.".replace("..", "."), err=True)
+    typer.echo(f"privlab: {message.rstrip('.')}.", err=True)
     raise typer.Exit(2)
 
 
 def _tasks(lessons: list[str] | None, private: list[Path] | None) -> list:
     """Return the tasks that were asked for, each once."""
-    from .grading.tasks import lesson_task, private_task
+    from .grading.tasks import check_distinct, lesson_task, private_task
 
     tasks = [lesson_task(number) for number in dict.fromkeys(lessons or [])]
     tasks += [private_task(path) for path in dict.fromkeys(private or [])]
     if not tasks:
         raise ValueError("name at least one lesson, e.g. 03, or --private my_exercises.py")
+    check_distinct(tasks)
     return tasks
 
 
@@ -147,7 +148,8 @@ def assign(
         if form == "privlab" and (roster is None) != no_roster:
             raise ValueError("give either --roster roster.csv or --no-roster")
         made = hand_out(_tasks(lessons, private), out, roster, secret, form == "nbgrader")
-    typer.echo(f"{made} notebook{'s' if made != 1 else ''} in {out}. Key: {secret}.")
+    key = f" Key: {secret}." if form == "privlab" else ""
+    typer.echo(f"{made} notebook{'s' if made != 1 else ''} in {out}.{key}")
 
 
 @app.command()
@@ -168,17 +170,33 @@ def grade(
     secret: _Secret = _KEY,
     marks: Annotated[
         Path | None,
-        typer.Option("--marks", help="Points given by hand: free_text.csv, filled in."),
+        typer.Option(
+            "--marks",
+            help="Points given by hand; default: free_text.csv in the folder for grades.",
+            show_default=False,
+        ),
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", min=1, help="Submissions at a time; default: one a processor."),
     ] = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", help="What one call of a student's code may take.")
+        float,
+        typer.Option(
+            "--seconds", min=1, max=86_400, help="What one call of a student's code may take."
+        ),
     ] = 60,
+    unprotected: Annotated[
+        bool,
+        typer.Option(
+            "--unprotected",
+            help="Run students' code without the sandbox, as yourself: it can read, change and "
+            "send what you can. Only on a machine that you throw away.",
+        ),
+    ] = False,
     memory: Annotated[
-        float, typer.Option("--memory", help="GB that a student's code may use.")
+        float,
+        typer.Option("--memory", min=0.1, max=1_000, help="GB that a student's code may use."),
     ] = 3,
 ) -> None:
     """Grade a class: every exercise is attacked, on data that the students have not seen.
@@ -188,6 +206,7 @@ def grade(
     """
     from tqdm import tqdm
 
+    from .course import LESSONS
     from .grading.grade import grade as grade_class
     from .grading.pages import read_marks, write_report
     from .grading.sandbox import Limits
@@ -196,19 +215,31 @@ def grade(
 
     with _explained():
         students = read_roster(roster) if roster else None
-        limits = Limits(seconds=seconds, memory=int(memory * 2**30))
+        limits = Limits(seconds=seconds, memory=int(memory * 2**30), protected=not unprotected)
         sent = collect(submissions, students, [path.stem for path in private or []])
-        found = sorted({each.lesson for each in sent if each.lesson.isdecimal()})
+        ready = {lesson.number for lesson in LESSONS if lesson.ready}
+        lessons_sent = sorted({each.lesson for each in sent} & ready)
         if not sent:
             raise ValueError(f"submissions: there is no notebook and no zip file in {submissions}")
-        if not (lessons or found or private):
+        if not (lessons or lessons_sent or private):
             raise ValueError("submissions: no notebook could be told to belong to a lesson")
-        tasks = _tasks(lessons or ([] if private else found), private)
-        by_hand = read_marks(marks, tasks) if marks else {}
+        tasks = _tasks(lessons or ([] if private else lessons_sent), private)
+        if marks is None and any(task.questions for task in tasks):
+            marks = found if (found := out / "free_text.csv").exists() else None
+        by_hand = read_marks(marks, tasks, students) if marks else {}
+        if not secret.exists() and any(each.assignment for each in sent):
+            raise ValueError(
+                f"secret: there is no {secret}, and the notebooks were handed out with a key: name "
+                "the one that privlab assign has made"
+            )
         key = read_key(secret)
-        total = len({(each.student.id, each.lesson) for each in sent if each.student})
         try:
-            with tqdm(total=total, unit="notebook", desc="Grading", smoothing=0) as bar:
+            with tqdm(unit="notebook", desc="Grading", smoothing=0) as bar:
+
+                def show(done: int, total: int) -> None:
+                    bar.total = total
+                    bar.update(done - bar.n)
+
                 report = grade_class(
                     sent,
                     tasks,
@@ -218,7 +249,7 @@ def grade(
                     limits=limits,
                     jobs=jobs,
                     marks_by_hand=by_hand,
-                    progress=bar.update,
+                    progress=show,
                 )
         except KeyboardInterrupt:
             typer.echo("Stopped. Run the same command again: what is graded is kept.", err=True)
@@ -227,9 +258,16 @@ def grade(
     points = [sum(r.points for r in report.results if r.student == s)
               for s in dict.fromkeys(r.student for r in report.results)]  # fmt: skip
     out_of = sum(task.out_of for task in tasks)
-    typer.echo(f"{len(points)} students, mean {sum(points) / max(len(points), 1):.1f} of {out_of}.")
+    people = f"{len(points)} student{'s' if len(points) != 1 else ''}"
+    what = ", ".join(task.key for task in tasks)
+    mean = sum(points) / max(len(points), 1)
+    typer.echo(f"{people}, mean {mean:.1f} of {out_of} ({what}).")
+    reasons: dict[str, list[str]] = {}
     for place, why in report.unclear:
-        typer.echo(f"Not graded: {place}: {why}.")
+        reasons.setdefault(why, []).append(place)
+    for why, places in reasons.items():
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        typer.echo(f"Not graded: {places[0]}{more}: {why}.")
     typer.echo(f"Open {out / 'class.html'}; each student's page is in {out / 'feedback'}.")
 
 

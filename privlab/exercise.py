@@ -142,6 +142,8 @@ def number(value: Any, what: str) -> float:
         value = float(np.asarray(value).reshape(()))
     except (TypeError, ValueError):
         raise Wrong(f"{what} should be a number, but it is {kind_name(value)}.") from None
+    except OverflowError:
+        raise Wrong(f"{what} is too large a number.") from None
     if not np.isfinite(value):
         raise Wrong(f"{what} should be a finite number, but it is {value}.")
     return value

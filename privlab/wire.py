@@ -28,7 +28,7 @@ class NotPlain(TypeError):
 def pack(value: Any, depth: int = 0) -> Any:
     """Take a value apart into what JSON can hold; ``NotPlain`` says what does not fit."""
     if depth > _MAX_DEPTH:
-        raise NotPlain(f"nested more than {_MAX_DEPTH} levels deep")
+        raise NotPlain(f"a value nested more than {_MAX_DEPTH} levels deep")
     # Exact types: a subclass of float may have an __eq__ of its own.
     if value is None or type(value) in (bool, int, str):
         return value

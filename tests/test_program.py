@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import time
 
 import pytest
 from nbform import ROOT
@@ -94,6 +95,16 @@ KEPT = {
     ),
     "unpacked": (["a, v = 1, 2", "b = 1"], ["a, v = 1, 2"]),
     "a cell that cannot be parsed": (["def g(:", "def f(): return 1"], ["def f(): return 1"]),
+    "a cell that cannot be compiled": (
+        ["def g(x, x): return 1", "def f(): return 1"],
+        ["def f(): return 1"],
+    ),
+    "an attribute of a name of its own": (
+        ["c = 1", "c.x = 2", "def f():\n    c = {}\n    c.x = 3"],
+        ["def f():", "    c = {}", "    c.x = 3"],
+    ),
+    "a long sum": (["f = " + "1+" * 600 + "1"], ["f = " + "1+" * 600 + "1"]),
+    "two in a line": (["ä = 1; k = 2; f = lambda: k", "l = 3"], ["ä = 1; k = 2; f = lambda: k"]),
     "deleted": (["a = 1", "del a", "def f(): return a"], ["a = 1", "del a", "def f(): return a"]),
 }
 
@@ -102,6 +113,30 @@ KEPT = {
 def test_kept(name):
     cells, lines = KEPT[name]
     assert kept("f v", *cells) == lines
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%x\n" * 20_000,
+        " " * 100_000 + "x",
+        "a" * 100_000,
+        "'\\'" * 30_000,
+        "a = 0\n" + "a += 1\n" * 8_000 + "f = a",
+        "a0 = 0\n" + "".join(f"a{i} = a{i - 1}\n" for i in range(1, 8_000)) + "f = a7999",
+        "f = " + "-" * 50_000 + "1",
+        "f = a" + ".a" * 50_000,
+        "(" * 50_000,
+        "f = " + "[" * 150 + "]" * 150,
+        "x = '\ud800'",
+        "x = '\0'",
+    ],
+    ids=lambda code: ascii(code[:8]),
+)
+def test_code_made_to_be_slow(code):
+    began = time.process_time()
+    needed([python(code)], ["f"])
+    assert time.process_time() - began < 5
 
 
 def test_lines_stay_where_they_were():
@@ -115,8 +150,12 @@ def test_lines_stay_where_they_were():
         ("%pip install x", "pass"),
         ("!ls", "pass"),
         ("files = !ls", "pass"),
+        ("!pip install \\\n  x \\\n  y\nz = 1", "pass\n\n\nz = 1"),
         ("%%bash\nls", ""),
-        ("  %%time\nx = 1", ""),
+        ("  %%time\n  x = 1", "pass\nx = 1"),
+        ("%%capture out\nx = 1", "pass\nx = 1"),
+        ("%%timeit\nx = 1", ""),
+        ("\n  x = 1\n  if x:\n    y = 1\n", "x = 1\nif x:\n  y = 1\n"),
         ("x?", "pass"),
         ("??x.y", "pass"),
         ("if True:  # Colab\n    %pip install x\nx = 1", "if True:  # Colab\n    pass\nx = 1"),
@@ -125,6 +164,9 @@ def test_lines_stay_where_they_were():
         ("y = x != 1", "y = x != 1"),
         ("\ufeffx = 1\r\ny = 2\rz = 3", "x = 1\ny = 2\nz = 3"),
         ("t = '''\n!ls\n'''", "t = '''\n!ls\n'''"),
+        ("t = '\\'' + \"(\" # (\n!ls", "t = '\\'' + \"(\" # (\npass"),
+        ('t = """a\'\'\' \\""" (\n%x\n"""\n%x', 't = """a\'\'\' \\""" (\n%x\n"""\npass'),
+        ("f(')', [1,\n%x\n])\n%x", "f(')', [1,\n%x\n])\npass"),
     ],
 )
 def test_python(source, want):

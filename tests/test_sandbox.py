@@ -12,6 +12,7 @@ import pytest
 from privlab.exercise import Exercise, LocalPeer, NotTried, Wrong, number
 from privlab.grading import sandbox
 from privlab.grading.sandbox import Dead, Limits, NoSandbox, SandboxPeer
+from privlab.grading.syscalls import rules
 
 works = pytest.mark.skipif(
     shutil.which("bwrap") is None, reason="bubblewrap is not installed (apt install bubblewrap)"
@@ -144,6 +145,14 @@ def f(path):
         "open('/etc/passwd')",
         "import os\nos.mount",
         "import os\nos.setuid(0)",
+        "import os\nos.memfd_create('x')",
+        "import mmap\nmmap.mmap(-1, 4096)",
+        "import mmap, os\nmmap.mmap(os.open('/dev/zero', os.O_RDWR), 4096)",
+        "open('/proc/sys/kernel/core_pattern', 'a')",
+        "open('/proc/self/oom_score_adj', 'a')",
+        "import privlab\nopen(privlab.__path__[0] + '/exercises/x', 'a')",
+        "import privlab\nopen(privlab.__path__[0] + '/grading/x', 'a')",
+        "import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0",
         "open('/tmp/x', 'wb').write(bytes(200_000_000))",
         "for i in range(9):\n    open(f'/tmp/{i}', 'wb').write(bytes(20_000_000))",
         "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (999, 999))",
@@ -182,7 +191,16 @@ def f():
         (HANGS, "longer than 3 s"),
         ("import time\ndef f(): time.sleep(99)", "longer than 3 s"),
         ("import os\ndef f():\n    while True: os.fork()", "more than 32 processes"),
-        ("def f(): return 'x' * 50_000_000", "more than 32 MB"),
+        (
+            "import threading, time\nthreading.stack_size(65536)\n"
+            "def f():\n    while True: threading.Thread(target=time.sleep, args=(9,)).start()",
+            "more than 256 threads",
+        ),
+        (
+            "def f():\n    for i in range(10**9): open(f'/tmp/{i}', 'w').close()",
+            "more than 20,000 files",
+        ),
+        ("def f(): return 'x' * 50_000_000", "more than 16 MB"),
         # What the learner's code writes into the pipe itself ends in no more than a lost question.
         (WRITES.format(text=r"b'{}\n' * 9"), "no answer"),
         (WRITES.format(text=r"b'[' * 60_000 + b'\n'"), "no answer"),
@@ -264,7 +282,9 @@ def f(): return 1
 # ---------------------------------------------------------------- unhappy paths of our own
 
 
-@pytest.mark.parametrize("field", ["seconds", "cpu", "memory", "processes", "disk", "reply"])
+@pytest.mark.parametrize(
+    "field", ["seconds", "cpu", "memory", "processes", "threads", "disk", "files", "reply"]
+)
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "9", None, True])
 def test_limits_say_what_is_wrong(field, value):
     with pytest.raises(ValueError, match=f"{field} must be a number above 0"):
@@ -276,3 +296,45 @@ def test_without_bubblewrap(monkeypatch):
     sandbox.check.cache_clear()
     with pytest.raises(NoSandbox, match="apt install bubblewrap"):
         SandboxPeer(["x = 1"])
+
+
+def test_the_filter_of_another_machine(monkeypatch):
+    assert len(rules("aarch64")) == len(rules("x86_64"))
+    with pytest.raises(ValueError, match="machine must be one of x86_64, aarch64, not 'm68k'"):
+        rules("m68k")
+    if shutil.which("bwrap"):
+        monkeypatch.setattr("platform.machine", lambda: "m68k")
+        sandbox.check.cache_clear()
+        with pytest.raises(NoSandbox, match="filter system calls"):
+            SandboxPeer(["x = 1"])
+
+
+# ---------------------------------------------------------------- without a sandbox
+
+
+def test_unprotected_code_is_still_judged_from_outside(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")  # no bubblewrap
+    monkeypatch.setenv("SECRET", "x")
+    code = """
+import os, subprocess, sys
+def f():
+    later = "import time; time.sleep(4712)"
+    subprocess.Popen([sys.executable, "-c", later], start_new_session=True)
+    open("left.txt", "w").close()
+    return [os.getcwd(), os.environ.get("SECRET")]
+def g():
+    while True: pass
+"""
+    with SandboxPeer([code], Limits(protected=False, seconds=8)) as peer:
+        folder, secret = peer.call("f", (), {})
+        assert os.path.exists(os.path.join(folder, "left.txt"))
+        assert secret is None
+        with pytest.raises(Dead, match="longer than 8 s"):
+            peer.call("g", (), {})
+    assert not os.path.exists(folder)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "4712" in str(p.info["cmdline"])]
+
+
+def test_protected_is_yes_or_no():
+    with pytest.raises(ValueError, match="protected must be True or False"):
+        Limits(protected=1)

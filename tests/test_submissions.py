@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 
 import pytest
@@ -14,6 +15,9 @@ ROSTER = [
     Student("s002", "Bo Åkesson"),
     Student("s003", "Ada Marshall"),
     Student("s010", "Cher"),
+    Student("01"),
+    Student("07"),
+    Student("start"),
 ]
 
 
@@ -88,11 +92,17 @@ def test_rosters_that_are_none(tmp_path, body, told):
         ("marshada_99_1234_03_differential_privacy.ipynb", "s001"),  # Canvas
         ("akessonbo_99_1234_x.ipynb", "s002"),
         ("Bo Akesson/x.ipynb", "s002"),
-        ("Ada Marshall/s001.ipynb", "s001"),  # the nearest part counts
+        ("Ada Marshall/s001.ipynb", "s003"),  # what is further in, the student has named
+        ("s003/x.zip/s001/x.ipynb", "s003"),
+        ("marshada_99_1234_s002.ipynb", None),
+        ("Ada Marsh_s001/x.ipynb", "s001"),
         ("s0010/x.ipynb", None),
         ("s001 s002/x.ipynb", None),
         ("Ada/x.ipynb", None),
         ("x.ipynb", None),
+        ("01_reidentification.ipynb", None),
+        ("07/01_reidentification (2).ipynb", "07"),
+        ("00_start_here.ipynb", None),
     ],
 )
 def test_owner(place, who):
@@ -255,9 +265,34 @@ def test_zip_bombs(tmp_path, monkeypatch):
     (tmp_path / "d.ipynb").write_text(text(CODE))
     found = {each.place: each.problem for each in collect(tmp_path)}
     assert "are read" in found["a.zip/x.ipynb"]
-    assert "unpacks to more than" in found["b.zip"]
+    assert sum("more than 1 MB were sent" in why for why in found.values()) == 15
     assert "zip file in a zip file" in found["c.zip/inner.zip/inner.zip"]
     assert found["d.ipynb"] == ""
+
+
+def test_a_zip_bomb_costs_nobody_else(tmp_path, monkeypatch):
+    """Of a class in one file one student sends too much, in many files and in zip files in it."""
+    monkeypatch.setattr(submissions, "MAX_UNPACKED", 1_000_000)
+    large = zipped({f"{i}.ipynb": b" " * 900_000 for i in range(5)})
+    bombs = {f"s001/{i}.zip": large for i in range(20)}
+    honest = {f"s{i:03}/x.ipynb": text(CODE) for i in (2, 3)}
+    (tmp_path / "class.zip").write_bytes(zipped(bombs | honest))
+    found = collect(tmp_path, ROSTER)
+    assert [each.student.id for each in found if not each.problem] == ["s002", "s003"]
+    assert any("more than 1 MB were sent" in each.problem for each in found)
+
+
+def test_names_and_texts_that_are_no_text(tmp_path):
+    (tmp_path / os.fsdecode(b"s001 \xff\x1b.ipynb")).write_text(text(CODE, "x = '\ud800'"))
+    found = only(tmp_path, ROSTER)
+    (found.place + "".join(found.cells)).encode()
+    assert found.student.id == "s001"
+    assert found.place.isprintable()
+
+
+def test_too_much_code(tmp_path):
+    (tmp_path / "x.ipynb").write_text(text("x = 1\n" * 100_000))
+    assert "600,019 characters of code; up to 500,000" in only(tmp_path).problem
 
 
 @pytest.mark.parametrize("body", [b"", b"PK\x03\x04broken", b"no zip"])
@@ -278,3 +313,31 @@ def test_no_such_folder(tmp_path):
     with pytest.raises(ValueError, match="submissions: there is no"):
         collect(tmp_path / "nothing")
     assert collect(tmp_path) == []
+
+
+def markdown(source):
+    return {"cell_type": "markdown", "metadata": {}, "source": source}
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["<!-- answer essay.1 -->\n\nBecause."],
+        ["Because."],  # the mark, which nobody sees, was overwritten
+        ["<!-- answer essay.1 -->\n", "Because."],  # written below
+    ],
+)
+def test_answers_in_words(tmp_path, cells):
+    sent = page()
+    sent["cells"] += [markdown("## Question essay.1 · Why\n\nWhy?"), *map(markdown, cells)]
+    sent["cells"] += [markdown("## Question essay.2 · How"), markdown("# Notes"), markdown("No.")]
+    (tmp_path / "x.ipynb").write_text(json.dumps(sent))
+    assert only(tmp_path).words == {"essay.1": "Because.", "essay.2": ""}
+
+
+def test_times_in_a_zip_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, day in {"a.ipynb": 2, "b.ipynb": 1}.items():
+            archive.writestr(zipfile.ZipInfo(name, (2026, 1, day, 0, 0, 0)), text(CODE))
+    first, second = collect(tmp_path)
+    assert first.when - second.when == 24 * 3600

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import ctypes
+import inspect
 import io
 import json
 import multiprocessing
 import os
 import re
+import signal
 import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +22,7 @@ from pathlib import Path
 from .. import __version__
 from . import sandbox
 from .marking import Mark, Marked, fingerprint, mark
+from .notebooks import PLACEHOLDER
 from .program import needed
 from .sandbox import Limits
 from .secret import read_stamp, seed
@@ -91,8 +95,6 @@ def sort_out(
     for sent in submissions:
         stamped = read_stamp(key, sent.assignment) if sent.assignment else None
         lesson = sent.lesson or (stamped[0] if stamped else "")
-        if stamped and stamped[0] in keys and not sent.lesson:
-            lesson = stamped[0]
         student = sent.student
         if student is None and stamped:
             student = by_id.get(stamped[1].casefold())
@@ -113,13 +115,19 @@ def sort_out(
             notes[mine].append(f"This notebook was handed out to {stamped[1]}.")
     counted = {}
     for mine, sent in found.items():
-        # Whatever can be read beats what cannot; then the later; then the last in the alphabet.
-        best = max(sent, key=lambda each: (not each.problem, each.when, each.place))
+        # Whatever can be read beats what cannot; then the later; then "x-2" beats "x-1" and "x".
+        best = max(sent, key=lambda each: (not each.problem, each.when, _version(each), each.place))
         counted[mine] = best
         for other in sent:
             if other is not best:
                 notes[mine].append(f"Not counted, as there is a later one: {other.place}")
     return counted, notes, unclear
+
+
+def _version(sent: Submission) -> int:
+    """Return the number that an LMS or a browser has put at the end of a file's name."""
+    found = re.search(r"[-_ (](\d{1,3})\)?\.\w+$", sent.place)
+    return int(found[1]) if found else 0
 
 
 # ---- grading -----------------------------------------------------------------------------------
@@ -145,7 +153,7 @@ def grade(
     limits: Limits | None = None,
     jobs: int | None = None,
     marks_by_hand: Mapping[tuple[str, str], tuple[float, str]] | None = None,
-    progress: Callable[[int], None] = lambda number: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Grade a class. What was graded before, and has not changed since, is not graded again.
 
@@ -158,23 +166,25 @@ def grade(
         limits: What a submission may use.
         jobs: How many are graded at a time; None for one a processor.
         marks_by_hand: Points and comment by student's id and question's label.
-        progress: Called with the number of submissions that are done anew.
+        progress: Called with how many submissions are done, and how many there are.
 
     Raises:
         NoSandbox: Code cannot be shut in here.
     """
-    sandbox.check()
     limits = limits or Limits()
+    if limits.protected:
+        sandbox.check()
     counted, notes, unclear = sort_out(submissions, tasks, roster, key)
     by_key = {task.key: task for task in tasks}
+    sources = {task.key: _source(task) for task in tasks}
     jobs_todo, done = [], {}
     for (who, task_key), sent in counted.items():
         task = by_key[task_key]
         if sent.problem:
             told = f"The notebook could not be read: {sent.problem}."
-            done[who, task_key] = _none(task, "not tried", told, notes[who, task_key])
+            done[who, task_key] = _none(task, "not tried", "", (told,))
             continue
-        about = (task.key, who, __version__, _source(task), repr(limits))
+        about = (task.key, who, __version__, sources[task_key], repr(limits))
         job = _Job(
             sent.student,
             task,
@@ -188,19 +198,20 @@ def grade(
             jobs_todo.append(job)
         else:
             done[who, task_key] = before
-    progress(len(done))
+    progress(len(done), len(counted))
     for job, marked in _in_parallel(jobs_todo, limits, jobs or os.cpu_count() or 1):
         done[job.student.id, job.task.key] = marked
-        progress(1)
+        progress(len(done), len(counted))
     students = list(roster) if roster is not None else _students(counted)
     results = []
     for student in students:
         for task in tasks:
             mine = (student.id, task.key)
-            marked = done.get(mine) or _none(task, "not tried", "Nothing was sent.", ())
+            sent = counted.get(mine)
+            marked = done.get(mine) or _none(task, "not tried", "", ())
             marked = replace(marked, notes=(*notes.get(mine, ()), *marked.notes))
-            marked = _with_questions(marked, task, student, marks_by_hand or {})
-            results.append(Result(student, task.key, counted.get(mine), marked))
+            marked = _with_questions(marked, task, student, sent, marks_by_hand or {})
+            results.append(Result(student, task.key, sent, marked))
     return Report(tasks, results, unclear, alike(results, tasks))
 
 
@@ -216,25 +227,32 @@ def _none(task: Task, outcome: str, message: str, notes: Sequence[str]) -> Marke
 
 
 def _source(task: Task) -> str:
-    """Return what tells whether a task's tests have changed: the text of their modules."""
-    import inspect
+    """Return what tells whether a task's tests have changed: their modules and the package."""
+    package = Path(__file__).resolve().parent.parent
+    files = set(package.rglob("*.py")) - set((package / "exercises").glob("lesson_*.py"))
+    files |= {Path(inspect.getfile(type(each))).resolve() for each in task.exercises}
+    return "\0".join(path.read_text(encoding="utf-8") for path in sorted(files))
 
-    modules = {inspect.getsourcefile(type(each)) for each in task.exercises}
-    return "\0".join(
-        Path(name).read_text(encoding="utf-8") for name in sorted(filter(None, modules))
-    )
+
+def answer_in_words(submission: Submission | None, question: Question) -> str:
+    """Return what a student wrote to a question, "" where there is nothing."""
+    answer = submission.words.get(question.label, "").strip() if submission else ""
+    return "" if answer == PLACEHOLDER else answer
 
 
 def _with_questions(
     marked: Marked,
     task: Task,
     student: Student,
+    submission: Submission | None,
     by_hand: Mapping[tuple[str, str], tuple[float, str]],
 ) -> Marked:
     def one(question: Question) -> Mark:
-        given = by_hand.get((student.id.casefold(), question.label))
-        points, comment = given or (0, "Not marked yet.")
-        outcome = "by hand" if given else "not marked yet"
+        points, comment, outcome = 0, "", "not tried"
+        if given := by_hand.get((student.id.casefold(), question.label)):
+            (points, comment), outcome = given, "by hand"
+        elif answer_in_words(submission, question):
+            outcome = "not marked yet"
         return Mark(question.label, question.title, points, question.points, outcome, comment)
 
     return replace(marked, marks=(*marked.marks, *map(one, task.questions)))
@@ -256,7 +274,7 @@ def _store(job: _Job, marked: Marked) -> None:
     job.store.parent.mkdir(parents=True, exist_ok=True)
     kept = {"fingerprint": job.fingerprint, "marked": json.loads(marked.to_json())}
     draft = job.store.with_suffix(".draft")
-    draft.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
+    draft.write_text(json.dumps(kept, indent=1), encoding="utf-8")
     os.replace(draft, job.store)
 
 
@@ -273,7 +291,7 @@ def _in_parallel(todo: Sequence[_Job], limits: Limits, jobs: int) -> Iterator[tu
             while waiting and len(running) < jobs:
                 job = waiting.pop()
                 ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(job, limits, theirs))
+                process = context.Process(target=_work, args=(job, limits, theirs, os.getpid()))
                 process.start()
                 theirs.close()
                 running[ours] = (job, process)
@@ -289,11 +307,21 @@ def _in_parallel(todo: Sequence[_Job], limits: Limits, jobs: int) -> Iterator[tu
             process.join()
 
 
-def _work(job: _Job, limits: Limits, pipe: Connection) -> None:
+def _work(job: _Job, limits: Limits, pipe: Connection, parent: int) -> None:
     """Grade one submission and send what it came to; what it prints goes nowhere."""
+    # Ctrl-C reaches all processes of a terminal: the one that started this one decides. Should that
+    # one be killed, this one goes with it (PR_SET_PDEATHSIG), and so does the sandbox.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        marked = mark(job.submission.cells, job.task.exercises, job.seed, limits)
-    _store(job, marked)
+        try:
+            marked = mark(job.submission.cells, job.task.exercises, job.seed, limits)
+        except Exception as error:
+            marked = _failed(job, f"{type(error).__name__}: {error}"[:300])
+        else:
+            _store(job, marked)
     pipe.send(marked.to_json())
 
 
@@ -301,10 +329,15 @@ def _received(pipe: Connection, job: _Job) -> Marked:
     try:
         return Marked.from_json(pipe.recv())
     except EOFError:
-        told = "Grading this submission failed on our side: please tell your instructor."
-        return _none(job.task, "stopped", told, ("The process that graded it has died.",))
+        return _failed(job, "the process that graded it has died")
     finally:
         pipe.close()
+
+
+def _failed(job: _Job, why: str) -> Marked:
+    """Return what is told where the grading itself went wrong; it is tried again the next time."""
+    note = f"Grading this submission failed on our side ({why}). Please tell your instructor."
+    return _none(job.task, "stopped", "This was not graded.", (note,))
 
 
 # ---- answers that look alike -------------------------------------------------------------------
@@ -315,7 +348,8 @@ def alike(results: Sequence[Result], tasks: Sequence[Task]) -> list[tuple[str, s
 
     Names are replaced by the order of their first use; what remains is compared by its runs of five
     tokens (Jaccard index), as in Schleimer, Wilkerson and Aiken (2003) without their sampling. The
-    reference is public, so answers near it are left out, and short ones say nothing.
+    reference and the mistakes that many make are public, so answers near those are left out, and so
+    is starter code; short answers say nothing.
 
     Returns:
         Label, two ids, and the part that is shared, the most alike first.
@@ -323,20 +357,28 @@ def alike(results: Sequence[Result], tasks: Sequence[Task]) -> list[tuple[str, s
     found = []
     for task in tasks:
         for exercise in task.exercises:
-            known = [_pieces("\n".join(needed([exercise.reference], exercise.names)))]
+            public = [exercise.reference, *(mistake.code for mistake in exercise.mistakes)]
+            known = [_pieces("\n".join(needed([code], exercise.names))) for code in public]
             answers = []
             for result in results:
-                code = result.marked.program.get(exercise.label, "")
-                pieces = _pieces(code) if result.task == task.key else Counter()
+                if result.task != task.key or exercise.label not in _tried(result):
+                    continue
+                pieces = _pieces(result.marked.program.get(exercise.label, ""))
                 if pieces.total() >= SHORTEST and not any(
                     _shared(pieces, each) >= ALIKE for each in known
                 ):
                     answers.append((result.student.id, pieces))
             for index, (one, pieces) in enumerate(answers):
                 for other, theirs in answers[index + 1 :]:
-                    if (part := _shared(pieces, theirs)) >= ALIKE:
+                    # Of very different lengths they cannot share that much.
+                    short, long = sorted((pieces.total(), theirs.total()))
+                    if short >= ALIKE * long and (part := _shared(pieces, theirs)) >= ALIKE:
                         found.append((exercise.label, one, other, round(part, 2)))
     return sorted(found, key=lambda each: -each[3])
+
+
+def _tried(result: Result) -> set[str]:
+    return {mark.label for mark in result.marked.marks if mark.outcome != "not tried"}
 
 
 def _pieces(code: str) -> Counter[tuple[str, ...]]:
@@ -357,8 +399,9 @@ def _pieces(code: str) -> Counter[tuple[str, ...]]:
 
 def _shared(one: Counter, other: Counter) -> float:
     """Return the size of what two collections share over that of both together."""
-    both = (one | other).total()
-    return (one & other).total() / both if both else 0.0
+    common = (one & other).total()
+    both = one.total() + other.total() - common
+    return common / both if both else 0.0
 
 
 # ---- the class at a glance ---------------------------------------------------------------------
@@ -373,7 +416,7 @@ def frequent_problems(report: Report, label: str) -> list[tuple[str, int]]:
     for result in report.results:
         for each in result.marked.marks:
             if each.label == label and each.outcome in ("not yet", "stopped"):
-                told[re.sub(r"[\d.,]*\d|\s+", "#", each.message)].append(each.message)
+                told[re.sub(r"-?[\d.,]*\d(e[+-]?\d+)?|\s+", "#", each.message)].append(each.message)
     return sorted(
         ((messages[0], len(messages)) for messages in told.values()), key=lambda pair: -pair[1]
     )

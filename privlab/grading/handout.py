@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..course import LESSONS
 from .notebooks import (
@@ -17,6 +18,9 @@ from .notebooks import (
 from .secret import read_key
 from .submissions import Student, read_roster
 from .tasks import Task
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 #: What nbgrader must be told: the starter code above a solution is the stub already.
 _NBGRADER_CONFIG = """\
@@ -55,25 +59,31 @@ def assign(
     if secret.resolve().is_relative_to(out.resolve()):
         raise ValueError(f"secret: the key must not lie in {out}, which is handed out")
     if nbgrader:
+        if roster:
+            raise ValueError("roster: --format nbgrader makes one source for all; leave it out")
         private = [task.key for task in tasks if not task.key.isdecimal()]
         if private:
             raise ValueError(
                 f"private: {private[0]} cannot go to nbgrader, whose tests run beside the answers: "
                 "grade it with privlab grade"
             )
-        for task in tasks:
-            made = for_nbgrader(task, course_notebook(task))
+        sources = [(task, for_nbgrader(task, course_notebook(task))) for task in tasks]
+        for task, made in sources:
             write(out / "source" / f"lesson_{task.key}" / task.file, made)
         (out / "nbgrader_config.py").write_text(_NBGRADER_CONFIG, encoding="utf-8")
         return len(tasks)
     students = read_roster(roster) if roster else [Student("")]
+    blanks = [(task, _blank(task)) for task in tasks]
     key = read_key(secret)
-    for task in tasks:
-        blank = course_notebook(task) if task.key.isdecimal() else private_notebook(task)
+    for task, blank in blanks:
         for student in students:
             made = handed_out(task, blank, key, student.id)
             write(out / student.id / task.file, made)
     return len(tasks) * len(students)
+
+
+def _blank(task: Task) -> NotebookNode:
+    return course_notebook(task) if task.key.isdecimal() else private_notebook(task)
 
 
 def solutions(tasks: Sequence[Task], out: Path) -> list[Path]:
@@ -94,7 +104,7 @@ def solutions(tasks: Sequence[Task], out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     made = []
     for task in tasks:
-        notebook = course_notebook(task) if task.key.isdecimal() else private_notebook(task)
+        notebook = _blank(task)
         solve(notebook, task.exercises)
         made.append((task, notebook))
     cells = sum(cell.cell_type == "code" for _, notebook in made for cell in notebook.cells)

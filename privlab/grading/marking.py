@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from ..exercise import Exercise, NotTried, TimeUp, time_limit
 from .program import needed
 from .sandbox import Dead, Limits, SandboxPeer
+from .submissions import readable
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,10 @@ def mark(
 ) -> Marked:
     """Grade the code of one submission, hidden tests included.
 
-    All exercises share a process in the sandbox, until one of them ends it: then the next gets a
-    new one. So a hang, a crash or a bomb costs only the exercise that it stands in.
+    All exercises share a process in the sandbox. Once it ends, or does not even start, each of the
+    others gets a process for its own lines alone, as does the one during which it ended: what an
+    earlier answer left behind may have been the reason. So a hang, a crash or a bomb costs only the
+    exercise that it stands in.
 
     Args:
         cells: The submission's code, as Python.
@@ -101,21 +105,26 @@ def mark(
     """
     began = time.monotonic()
     names = [name for exercise in exercises for name in exercise.names]
-    program = needed(cells, names)
-    marks, notes, peer = [], broken_cells(cells), None
-    try:
+    marks, notes = [], broken_cells(cells)
+    with contextlib.ExitStack() as stack:
+        shared = None
+        with contextlib.suppress(Dead):
+            shared = stack.enter_context(SandboxPeer(needed(cells, names), limits))
+            notes += _failed(shared)
         for exercise in exercises:
             try:
-                # An answer that has ended a process before is not run again for the others.
-                peer = peer or SandboxPeer(_without(cells, exercises, marks, program), limits)
-                marks.append(_one(exercise, peer, seed))
+                if shared and not shared.dead:
+                    try:
+                        marks.append(_one(exercise, shared, seed))
+                        continue
+                    except Dead:
+                        if not marks:
+                            raise
+                with SandboxPeer(needed(cells, exercise.names), limits) as peer:
+                    notes += [note for note in _failed(peer) if note not in notes]
+                    marks.append(_one(exercise, peer, seed))
             except Dead as dead:
-                peer = _closed(peer)
                 marks.append(_mark(exercise, "stopped", f"Your code was stopped: {dead}"))
-        if peer:
-            notes += [f"When your code ran, a statement failed ({each})." for each in peer.problems]
-    finally:
-        _closed(peer)
     texts = {
         exercise.label: "\n".join(filter(None, needed(cells, exercise.names)))
         for exercise in exercises
@@ -123,28 +132,15 @@ def mark(
     return Marked(tuple(marks), tuple(notes), texts, round(time.monotonic() - began, 2))
 
 
-def _without(
-    cells: Sequence[str],
-    exercises: Sequence[Exercise],
-    marks: Sequence[Mark],
-    program: list[str],
-) -> list[str]:
-    """Return the program without the answers that have ended a process."""
-    stopped = {mark.label for mark in marks if mark.outcome == "stopped"}
-    if not stopped:
-        return program
-    names = [name for each in exercises if each.label not in stopped for name in each.names]
-    return needed(cells, names)
-
-
-def _closed(peer: SandboxPeer | None) -> None:
-    if peer is not None:
-        peer.close()
+def _failed(peer: SandboxPeer) -> list[str]:
+    told = "When your code ran, a statement failed ({})."
+    return [readable(told.format(each)) for each in peer.problems]
 
 
 def _mark(exercise: Exercise, outcome: str, message: str = "", **more: Any) -> Mark:
     points = exercise.points if outcome == "correct" else 0
-    return Mark(exercise.label, exercise.title, points, exercise.points, outcome, message, **more)
+    told = readable(message)
+    return Mark(exercise.label, exercise.title, points, exercise.points, outcome, told, **more)
 
 
 def _one(exercise: Exercise, peer: SandboxPeer, seed: int) -> Mark:
@@ -158,8 +154,9 @@ def _one(exercise: Exercise, peer: SandboxPeer, seed: int) -> Mark:
         return _mark(exercise, "not tried", f"`{missing}` has no answer.")
     except TimeUp:
         # A question is still open: this process cannot be asked another.
+        peer.close()
         raise Dead(f"the tests took longer than {seconds:g} s. {exercise.when_slow}") from None
-    evidence = tuple(str(result.evidence) for result in results if result.evidence)
+    evidence = tuple(readable(str(result.evidence)) for result in results if result.evidence)
     measured = tuple(
         (each.what, each.value, each.limit) for result in results for each in result.measured
     )

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: Where the course's notebooks are: beside the package, in a checkout.
 NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
 
+#: What stands where an answer in words goes.
+PLACEHOLDER = "Write your answer here."
+
 _START = re.compile(r"""privlab\.start\((["']\d\d["'])\)""")
 
 
@@ -101,7 +104,7 @@ def private_notebook(task: Task) -> NotebookNode:
                 f"## Question {question.label} · {question.title}\n\n{question.text.strip()}\n\n"
                 f"({points})"
             ),
-            new_markdown_cell(f"<!-- answer {question.label} -->\n\nWrite your answer here."),
+            new_markdown_cell(f"<!-- answer {question.label} -->\n\n{PLACEHOLDER}"),
         ]
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
@@ -163,7 +166,7 @@ def for_nbgrader(task: Task, notebook: NotebookNode) -> NotebookNode:
 
 def _nbgrader(name: str, **more: object) -> dict[str, object]:
     return {
-        "grade_id": name,
+        "grade_id": name.replace(".", "_"),  # nbgrader takes letters, digits, _ and - alone
         "schema_version": 3,
         "grade": False,
         "solution": False,

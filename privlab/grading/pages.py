@@ -1,41 +1,93 @@
 """What people read of a grade: a page a student, a page of the class, tables for the LMS.
 
-Pages are single files without scripts, readable in light and dark, by keyboard and by screen
-readers. Whatever a student wrote is escaped.
+Pages are single files without scripts, readable in light and dark, on a phone and on paper, by
+keyboard and by screen readers. Whatever a student wrote is escaped.
 """
 
 from __future__ import annotations
 
 import csv
 import html
+import io
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
-from .grade import Report, Result, frequent_problems
+from .grade import Report, Result, answer_in_words, frequent_problems
 from .marking import Mark
 from .submissions import Student
 from .tasks import Task
 
+#: Students with less than this part of the points are named at the top of the class's page, so many
+#: of them at most.
+LOW, MOST_NAMED = 0.5, 12
+
 _STYLE = """
-:root { color-scheme: light dark; --line: #6b7280; --good: #00694d; --bad: #a33c00; }
-@media (prefers-color-scheme: dark) { :root { --line: #9ca3af; --good: #35c69b; --bad: #ff9b61; } }
-body { font: 1rem/1.55 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-h3 { font-size: 1rem; margin: 1.6rem 0 .3rem; }
-p { margin: .4rem 0; } ul { margin: .4rem 0; padding-left: 1.3rem; }
-table { border-collapse: collapse; margin: 1rem 0; } caption { text-align: left; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0;
-  text-align: left; vertical-align: top; }
-td.number, th.number { text-align: right; }
-.correct { color: var(--good); font-weight: 600; } .wrong { color: var(--bad); font-weight: 600; }
-.wide { overflow-x: auto; } svg { max-width: 100%; height: auto; display: block; }
-.told { border-left: 4px solid var(--bad); padding-left: .8rem; overflow-wrap: anywhere; }
+:root { color-scheme: light dark; --back: #fff; --text: #1b1f24; --soft: #f4f5f7;
+  --line: #c9ced6; --quiet: #57606a; --good: #006b4f; --bad: #9c3a00; --link: #0b57b0; }
+@media (prefers-color-scheme: dark) { :root { --back: #15181c; --text: #e6e8eb; --soft: #20252b;
+  --line: #434b55; --quiet: #a8b1bc; --good: #43d3a6; --bad: #ffa06b; --link: #8ab8ff; } }
+body { font: 1rem/1.55 system-ui, sans-serif; background: var(--back); color: var(--text);
+  max-width: 48rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; overflow-wrap: break-word; }
+body.class { max-width: 72rem; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
+h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; }
+h3 { font-size: 1.05rem; margin: 0 0 .2rem; }
+p { margin: .4rem 0; } ul { margin: .3rem 0; padding-left: 1.3rem; }
+a { color: var(--link); } code { font-size: .92em; }
+.total { font-size: 1.25rem; font-weight: 600; } .quiet { color: var(--quiet); }
+.card { border: 1px solid var(--line); border-left: 5px solid var(--quiet); border-radius: 4px;
+  padding: .8rem 1rem; margin: .9rem 0; }
+.card.correct { border-left-color: var(--good); } .card.wrong { border-left-color: var(--bad); }
+.verdict { margin-top: 0; } .lead { margin-top: .7rem; color: var(--quiet); font-size: .92rem; }
+.correct .verdict b, b.correct { color: var(--good); }
+.wrong .verdict b, b.wrong { color: var(--bad); }
+.told { background: var(--soft); border-radius: 4px; padding: .5rem .8rem;
+  overflow-wrap: anywhere; white-space: pre-line; }
+.track { position: relative; height: .8rem; background: var(--soft); border-radius: 2px;
+  margin: .25rem 0 .7rem; box-shadow: inset 0 0 0 1px var(--line); max-width: 34rem; }
+.track i { position: absolute; left: 0; top: 0; bottom: 0; border-radius: 2px;
+  background: var(--good); }
+.track.over i { background: var(--bad); }
+.track s { position: absolute; top: -.25rem; bottom: -.25rem; width: 2px;
+  background: var(--text); }
+.wide { overflow-x: auto; position: relative; }
+table { border-collapse: collapse; margin: .4rem 0; font-size: .95rem; }
+caption { text-align: left; color: var(--quiet); padding-bottom: .2rem; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .9rem .3rem 0; text-align: left;
+  vertical-align: top; font-weight: 400; }
+thead th { font-weight: 600; white-space: nowrap; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.name { min-width: 7rem; overflow-wrap: anywhere; }
+td.text { min-width: 16rem; overflow-wrap: anywhere; }
+td.mark, th.mark { text-align: center; padding-right: .6rem; padding-left: .3rem; }
+td .track { width: 7rem; margin: .35rem 0; }
+.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+  white-space: nowrap; }
+@media print { .card { break-inside: avoid; } }
 """
+
+#: Of each outcome what it is called, its sign and whether it is good (None: neither).
+_SAYS: dict[str, tuple[str, str, bool | None]] = {
+    "correct": ("correct", "✓", True),
+    "not yet": ("not yet", "✗", False),
+    "stopped": ("stopped", "!", False),
+    "not tried": ("not tried", "–", None),
+    "by hand": ("marked by hand", "✎", None),
+    "not marked yet": ("not marked yet", "?", None),
+}
 
 
 def _escape(text: object) -> str:
-    return html.escape(str(text))
+    # Halves of surrogate pairs, which JSON and file names can hold, cannot be written.
+    return html.escape(str(text).encode("utf-8", "replace").decode())
+
+
+def _prose(text: str) -> str:
+    """Return a text for people as HTML: what stands in backticks is code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", _escape(text))
 
 
 def _number(value: float) -> str:
@@ -43,35 +95,71 @@ def _number(value: float) -> str:
     return f"{value:g}"
 
 
-def _page(title: str, body: str) -> str:
+def _points(earned: float, out_of: float) -> str:
+    return f"{_number(earned)} of {_number(out_of)} point{'s' if out_of != 1 else ''}"
+
+
+def _people(number: int) -> str:
+    return f"{number} student{'s' if number != 1 else ''}"
+
+
+def _page(title: str, body: Sequence[str], style: str = "") -> str:
+    attribute = f' class="{style}"' if style else ""
+    text = "\n".join(body)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"{body}\n</main>\n</body>\n</html>\n"
+        # Without it a browser asks a server for a picture.
+        '<link rel="icon" href="data:,">\n'
+        f"<title>{_escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body{attribute}>\n<main>\n{text}\n</main>\n</body>\n</html>\n"
     )
 
 
-def _row(cells: Sequence[object], kind: str = "td", numbers: Sequence[int] = ()) -> str:
-    """Return a row of a table; cells are escaped, those in ``numbers`` stand at the right."""
-    made = []
-    for place, cell in enumerate(cells):
-        attributes = ' scope="col"' if kind == "th" else ""
-        if place in numbers:
-            attributes += ' class="number"'
-        made.append(f"<{kind}{attributes}>{_escape(cell)}</{kind}>")
-    return f"<tr>{''.join(made)}</tr>"
+class _Html(str):
+    """HTML that is not escaped again."""
+
+
+def _cell(cell: object, kind: str, style: str = "") -> str:
+    scope = ' scope="col"' if kind == "th" else ""
+    style = f' class="{style}"' if style else ""
+    return f"<{kind}{scope}{style}>{cell if isinstance(cell, _Html) else _escape(cell)}</{kind}>"
 
 
 def _table(
-    caption: str, head: Sequence[object], rows: Sequence[Sequence[object]], numbers: Sequence[int]
+    caption: str,
+    head: Sequence[object],
+    rows: Sequence[Sequence[object]],
+    styles: Mapping[int, str] | None = None,
 ) -> str:
-    body = "\n".join(_row(row, numbers=numbers) for row in rows)
+    """Return a table; ``styles`` has the class of a column by its place."""
+    styles = styles or {}
+
+    def row(cells: Sequence[object], kind: str) -> str:
+        made = (_cell(cell, kind, styles.get(place, "")) for place, cell in enumerate(cells))
+        return f"<tr>{''.join(made)}</tr>"
+
+    body = "\n".join(row(cells, "td") for cells in rows)
     name = _escape(caption)
+    # Whoever has no mouse can scroll it sideways once it has the focus.
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{name}">'
-        f"<table><caption>{name}</caption>\n<thead>{_row(head, 'th', numbers)}</thead>\n"
+        f"<table><caption>{name}</caption>\n<thead>{row(head, 'th')}</thead>\n"
         f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _track(value: float, top: float, limit: float | None = None) -> _Html:
+    """Draw a bar, and a line where the limit is. What it shows stands beside it in words."""
+
+    def percent(of: float) -> str:
+        return f"{100 * min(max(of / top, 0), 1) if top > 0 else 0:.1f}%"
+
+    over = " over" if limit is not None and value > limit else ""
+    line = "" if limit is None else f'<s style="left:{percent(limit)}"></s>'
+    return _Html(
+        f'<div class="track{over}" aria-hidden="true"><i style="width:{percent(value)}"></i>'
+        f"{line}</div>"
     )
 
 
@@ -79,58 +167,53 @@ def _table(
 
 
 def bars(measured: Sequence[tuple[str, float, float]]) -> str:
-    """Draw what was measured against what is allowed, as SVG: a bar and a mark for the limit."""
-    width, row, left = 640, 44, 8
-    top = max([limit for _, _, limit in measured] + [value for _, value, _ in measured]) * 1.1 or 1
-    room = width - 2 * left - 150
-    parts, told = [], []
-    for place, (what, value, limit) in enumerate(measured):
-        y = place * row
-        bar, line = left + room * value / top, left + room * limit / top
-        over = value > limit
-        told.append(f"{what}: {value:.3g}, limit {limit:.3g}")
-        colour = "var(--bad)" if over else "var(--good)"
+    """Draw what was measured against what is allowed: in words, and a bar with a line at the limit.
+
+    Args:
+        measured: What it is, the value and the limit; bars share one scale.
+    """
+    finite = [x for _, value, limit in measured for x in (value, limit) if math.isfinite(x)]
+    top = 1.15 * max(finite, default=1.0)
+    parts = []
+    for what, value, limit in measured:
+        verdict = "over the limit of" if value > limit else "within the limit of"
+        style = "wrong" if value > limit else "correct"
         parts.append(
-            f'<text x="{left}" y="{y + 14}" font-size="13" fill="currentColor">{_escape(what)}'
-            f'</text><rect x="{left}" y="{y + 20}" width="{max(bar - left, 1):.1f}" height="12" '
-            f'fill="{colour}"/><line x1="{line:.1f}" x2="{line:.1f}" y1="{y + 16}" y2="{y + 36}" '
-            f'stroke="currentColor" stroke-width="2"/>'
-            f'<text x="{max(bar, line) + 8:.1f}" y="{y + 31}" font-size="13" fill="currentColor">'
-            f"{value:.3g}{' over' if over else ' within'} {limit:.3g}</text>"
+            f'<p>{_escape(what)}: <b class="{style}">{value:.3g}</b>, {verdict} {limit:.3g}</p>'
+            f"{_track(value, top, limit)}"
         )
-    description = "; ".join(told)
-    return (
-        f'<svg viewBox="0 0 {width} {row * len(measured)}" role="img" '
-        f'aria-label="Measured against the limit. {_escape(description)}">{"".join(parts)}</svg>'
-    )
+    return "\n".join(parts)
 
 
-_SAYS = {
-    "correct": "correct",
-    "not yet": "not yet",
-    "not tried": "not tried",
-    "stopped": "stopped",
-    "by hand": "marked by hand",
-    "not marked yet": "not marked yet",
-}
+def _verdict(mark: Mark) -> str:
+    says, sign, _ = _SAYS[mark.outcome]
+    points = _points(mark.points, mark.out_of)
+    if mark.outcome == "not marked yet":
+        points = f"up to {_points(mark.out_of, mark.out_of).split(' of ')[1]}"
+    return f'<p class="verdict"><b><span aria-hidden="true">{sign}</span> {says}</b> · {points}</p>'
 
 
 def _exercise(mark: Mark) -> str:
-    style = "correct" if mark.outcome in ("correct", "by hand") else "wrong"
+    good = _SAYS[mark.outcome][2]
+    style = {True: " correct", False: " wrong", None: ""}[good]
     parts = [
+        f'<section class="card{style}">',
         f"<h3>{_escape(mark.label)} · {_escape(mark.title)}</h3>",
-        f'<p><span class="{style}">{_SAYS[mark.outcome]}</span>, {_number(mark.points)} of '
-        f"{mark.out_of} point{'s' if mark.out_of != 1 else ''}</p>",
+        _verdict(mark),
     ]
     if mark.message:
-        parts.append(f'<p class="told">{_escape(mark.message)}</p>')
+        lead = {"not yet": "What the test says", "by hand": "Comment"}.get(mark.outcome, "")
+        parts.append(f'<p class="lead">{lead}</p>' if lead else "")
+        parts.append(f'<p class="told">{_prose(mark.message)}</p>')
+    if mark.outcome == "stopped":
+        parts.append('<p class="quiet">The other exercises were graded without this one.</p>')
     if mark.evidence:
-        found = "".join(f"<li>{_escape(line)}</li>" for line in mark.evidence)
-        lead = "What the tests found" if mark.outcome == "correct" else "What held"
-        parts.append(f"<p>{lead}:</p><ul>{found}</ul>")
+        found = "".join(f"<li>{_prose(line)}</li>" for line in mark.evidence)
+        lead = "What the tests found" if mark.outcome == "correct" else "What held before that"
+        parts.append(f'<p class="lead">{lead}</p><ul>{found}</ul>')
     if mark.measured:
-        parts.append(bars(mark.measured))
-    return "\n".join(parts)
+        parts.append(f'<p class="lead">What was measured</p>{bars(mark.measured)}')
+    return "\n".join(filter(None, [*parts, "</section>"]))
 
 
 def student_page(student: Student, results: Sequence[Result], tasks: Sequence[Task]) -> str:
@@ -144,21 +227,30 @@ def student_page(student: Student, results: Sequence[Result], tasks: Sequence[Ta
     points = sum(result.points for result in results)
     out_of = sum(task.out_of for task in tasks)
     name = student.name or student.id
-    body = [
-        f"<h1>{_escape(name)}</h1>",
-        f"<p><strong>{_number(points)} of {out_of} points</strong></p>",
-    ]
+    marks = [mark for result in results for mark in result.marked.marks]
+    body = [f"<h1>{_escape(name)}</h1>", f'<p class="total">{_points(points, out_of)}</p>']
+    waiting = sum(mark.out_of for mark in marks if mark.outcome == "not marked yet")
+    if waiting:
+        body.append(f"<p>{_points(waiting, waiting).split(' of ')[1]} not marked yet.</p>")
+    if any(mark.outcome == "not yet" for mark in marks):
+        body.append(
+            '<p class="quiet">Your answers were tested as in the notebook, on other data and with '
+            "some more cases. So an answer can hold there and fail here.</p>"
+        )
     by_key = {task.key: task for task in tasks}
     for result in results:
-        task = by_key[result.task]
-        body.append(f"<h2>{_escape(_heading(task))}</h2>")
-        if result.submission:
-            body.append(f"<p>Graded: {_escape(result.submission.place)}</p>")
+        body.append(f"<h2>{_escape(_heading(by_key[result.task]))}</h2>")
+        if not result.submission:
+            body.append("<p>Nothing was sent.</p>")
+        else:
+            body.append(f'<p class="quiet">Graded: {_escape(result.submission.place)}</p>')
         if result.marked.notes:
-            notes = "".join(f"<li>{_escape(note)}</li>" for note in result.marked.notes)
-            body.append(f"<p>Noted:</p><ul>{notes}</ul>")
-        body += [_exercise(mark) for mark in result.marked.marks]
-    return _page(f"{name} · privlab", "\n".join(body))
+            notes = "".join(f"<li>{_prose(note)}</li>" for note in result.marked.notes)
+            body.append(f"<p>Please note:</p><ul>{notes}</ul>")
+        read = result.submission and not result.submission.problem
+        shown = [mark for mark in result.marked.marks if read or mark.outcome == "by hand"]
+        body += map(_exercise, shown)
+    return _page(f"{name} · privlab", body)
 
 
 def _heading(task: Task) -> str:
@@ -169,50 +261,178 @@ def _heading(task: Task) -> str:
 
 
 def class_page(report: Report) -> str:
-    """Return the instructor's page: who has how many points, what was hard, what needs a look."""
+    """Return the instructor's page: who needs help, what was hard, what needs a look."""
     students = _by_student(report)
-    body = ["<h1>The class</h1>"]
-    rows = []
-    for student, results in students:
-        cells = [student.id, student.name, *(_number(result.points) for result in results)]
-        rows.append([*cells, _number(sum(result.points for result in results))])
-    head = ["id", "name", *(f"{t.key} (of {t.out_of})" for t in report.tasks), "all"]
-    body.append(_table("Points", head, rows, range(2, len(head))))
-    body.append("<h2>Exercises</h2>")
-    rows = []
-    for task in report.tasks:
-        for each in (*task.exercises, *task.questions):
-            marks = [m for r in report.results for m in r.marked.marks if m.label == each.label]
-            tried = [m for m in marks if m.outcome not in ("not tried", "not marked yet")]
-            solved = sum(m.points == m.out_of for m in tried)
-            problems = frequent_problems(report, each.label)[:3]
-            told = " | ".join(f"{count} × {_short(text)}" for text, count in problems)
-            rows.append([each.label, each.title, len(tried), solved, told or "–"])
-    head = ["", "exercise", "tried", "full points", "most frequent problems"]
-    body.append(_table("How each exercise went", head, rows, (2, 3)))
+    body = ["<h1>The class</h1>", *_at_a_glance(report, students), *_all_points(report, students)]
+    body += ["<h2>Exercises</h2>", _how_it_went(report)]
     if report.alike:
         body.append("<h2>Answers that look alike</h2>")
         body.append(
-            "<p>Names, comments and layout are set aside; what is near the course's own solution "
-            "is left out. A reason to look, not a proof.</p>"
+            "<p>Names, comments and layout are set aside; answers near the course's own solution "
+            "or a listed mistake are left out. A reason to look at both, not a proof.</p>"
         )
         rows = [(label, one, other, f"{part:.0%}") for label, one, other, part in report.alike]
-        body.append(_table("Pairs", ["exercise", "student", "student", "shared"], rows, (3,)))
+        head = ["exercise", "student", "student", "shared"]
+        body.append(_table("Pairs of answers", head, rows, {3: "number"}))
     noted = [
-        (result.student.id, result.task, note)
+        (_link(result.student), result.task, note)
         for result in report.results
         for note in result.marked.notes
     ]
     if noted:
         body.append("<h2>Noted on submissions</h2>")
-        body.append(_table("Notes", ["student", "task", "note"], noted, ()))
+        head = ["student", "task", "note"]
+        body.append(_table("The students read these too", head, noted, {2: "text"}))
     if report.unclear:
         body.append("<h2>Not graded</h2>")
-        body.append(_table("Files", ["file", "why"], report.unclear, ()))
-    return _page("The class · privlab", "\n".join(body))
+        styles = {0: "text", 1: "text"}
+        body.append(_table("Each file and why", ["file", "why"], report.unclear, styles))
+    return _page("The class · privlab", body, "class")
 
 
-def _short(text: str, longest: int = 140) -> str:
+def _link(student: Student, text: str = "") -> _Html:
+    target = quote(f"feedback/{student.id}.html")
+    return _Html(f'<a href="{target}">{_escape(text or student.id)}</a>')
+
+
+def _at_a_glance(report: Report, students: Sequence[tuple[Student, list[Result]]]) -> list[str]:
+    """Return what an instructor wants to know first."""
+    sent = [(who, results) for who, results in students if any(r.submission for r in results)]
+    silent = [who for who, results in students if not any(r.submission for r in results)]
+    out_of = sum(task.out_of for task in report.tasks)
+    points = {who.id: sum(result.points for result in results) for who, results in sent}
+    mean = sum(points.values()) / len(points) if points else 0
+    body = [
+        f'<p class="total">{len(sent)} of {_people(len(students))} sent something: {mean:.1f} '
+        f"of {_number(out_of)} points in the mean</p>"
+    ]
+    waiting = sum(
+        mark.outcome == "not marked yet" for _, results in sent
+        for result in results for mark in result.marked.marks if result.submission
+    )  # fmt: skip
+    if waiting:
+        answers = f"{waiting} answers in words wait" if waiting > 1 else "1 answer in words waits"
+        page = _Html('<a href="free_text.html">free_text.html</a>')
+        body.append(f"<p>{answers} for your marks: read {page}, fill in free_text.csv.</p>")
+    if hard := _hardest(report):
+        body.append(f"<p>Hardest: {hard}</p>")
+    low = []
+    for who, results in sent:
+        marks = [mark for result in results for mark in result.marked.marks]
+        possible = sum(mark.out_of for mark in marks if mark.outcome != "not marked yet")
+        if points[who.id] < LOW * possible:
+            low.append((points[who.id], who, results))
+    low.sort(key=lambda each: each[0])
+    if low:
+        body.append("<h2>Who may need help</h2>")
+        rows = [
+            [_link(who), who.name, f"{_number(earned)} of {_number(out_of)}", _lacks(results)]
+            for earned, who, results in low[:MOST_NAMED]
+        ]
+        more = f", and {len(low) - MOST_NAMED} more" if len(low) > MOST_NAMED else ""
+        caption = f"Less than half of the points{more}"
+        head = ["id", "name", "points", "what is missing"]
+        body.append(_table(caption, head, rows, {1: "name", 3: "text"}))
+    if silent:
+        names = ", ".join(_link(who, who.name) for who in silent)
+        body.append(f"<p>Nothing sent: {names}</p>")
+    return body
+
+
+def _lacks(results: Sequence[Result]) -> str:
+    problems = [each for each in results if each.submission and each.submission.problem]
+    told = [f"could not be read: {each.task}" for each in problems]
+    marks = [mark for each in results if each not in problems for mark in each.marked.marks]
+    for outcome in ("stopped", "not yet", "not tried"):
+        labels = [mark.label for mark in marks if mark.outcome == outcome]
+        if labels:
+            told.append(f"{outcome}: {', '.join(labels)}")
+    return "; ".join(told)
+
+
+def _tried(report: Report, label: str) -> list[Mark]:
+    marks = [mark for result in report.results for mark in result.marked.marks]
+    left_out = ("not tried", "not marked yet")
+    return [mark for mark in marks if mark.label == label and mark.outcome not in left_out]
+
+
+def _full(marks: Sequence[Mark]) -> int:
+    return sum(mark.points == mark.out_of for mark in marks)
+
+
+def _hardest(report: Report) -> str:
+    """Name the exercise that the smallest part of those who tried it solved, unless all did."""
+    found = []
+    for task in report.tasks:
+        for each in task.exercises:
+            tried = _tried(report, each.label)
+            if tried and _full(tried) < len(tried):
+                found.append((_full(tried) / len(tried), each, len(tried), _full(tried)))
+    if not found:
+        return ""
+    _, each, tried, solved = min(found, key=lambda one: one[0])
+    title = f"{each.label} {each.title}"
+    return f"<strong>{_escape(title)}</strong> ({solved} of {tried} who tried it solved it)"
+
+
+def _all_points(report: Report, students: Sequence[tuple[Student, list[Result]]]) -> list[str]:
+    """Return the table of all students and exercises."""
+    labels = [e.label for task in report.tasks for e in (*task.exercises, *task.questions)]
+    rows = []
+    for student, results in students:
+        marks = {mark.label: mark for result in results for mark in result.marked.marks}
+        total = _number(sum(result.points for result in results))
+        cells = [_signed(marks[label]) for label in labels]
+        rows.append([_link(student), student.name, total, *cells])
+    out_of = _number(sum(task.out_of for task in report.tasks))
+    head = ["id", "name", f"of {out_of}", *labels]
+    styles = {1: "name", 2: "number"} | dict.fromkeys(range(3, len(head)), "mark")
+    shown = {mark.outcome for result in report.results for mark in result.marked.marks}
+    legend = ", ".join(f"{sign} {says}" for key, (says, sign, _) in _SAYS.items() if key in shown)
+    legend = legend.replace("✎ marked by hand", "a number: marked by hand")
+    return [
+        "<h2>Points</h2>",
+        _table("Each student's page is behind the id", head, rows, styles),
+        f'<p class="quiet">{_escape(legend)}</p>',
+    ]
+
+
+def _signed(mark: Mark) -> _Html:
+    says, sign, good = _SAYS[mark.outcome]
+    if mark.outcome == "by hand":
+        return _Html(f"<span>{_number(mark.points)}</span>")
+    style = {True: ' class="correct"', False: ' class="wrong"', None: ""}[good]
+    return _Html(
+        f'<b{style} aria-hidden="true">{sign}</b><span class="hidden">{_escape(says)}</span>'
+    )
+
+
+def _how_it_went(report: Report) -> str:
+    rows = []
+    for task in report.tasks:
+        for each in (*task.exercises, *task.questions):
+            tried = _tried(report, each.label)
+            solved = _full(tried)
+            problems = frequent_problems(report, each.label)[:3]
+            told = "".join(f"<li>{count} × {_prose(_short(text))}</li>" for text, count in problems)
+            share = f"{solved} of {len(tried)}" if tried else "nobody tried it"
+            bar = _track(solved, len(tried)) if tried else ""
+            sent = [r for r in report.results if r.task == task.key and r.submission]
+            skipped = sum(
+                mark.label == each.label and mark.outcome == "not tried"
+                for result in sent
+                for mark in result.marked.marks
+            )
+            if skipped and tried:
+                bar += f'<span class="quiet">{skipped} did not try</span>'
+            name = f"{each.label} {each.title}"
+            told = f"<ul>{told}</ul>" if told else "–"
+            rows.append([name, _Html(f"{share}{bar}"), _Html(told)])
+    head = ["exercise", "full points", "most frequent problems"]
+    return _table("Full points, of those who tried", head, rows, {0: "name", 2: "text"})
+
+
+def _short(text: str, longest: int = 200) -> str:
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
@@ -228,55 +448,79 @@ def _by_student(report: Report) -> list[tuple[Student, list[Result]]]:
 
 def words_page(report: Report) -> str:
     """Return a page with all answers in words, question by question, for marking by hand."""
-    body = ["<h1>Answers in words</h1>", "<p>Write points into free_text.csv.</p>"]
+    body = [
+        "<h1>Answers in words</h1>",
+        "<p>Write points and, if you like, a comment into free_text.csv, and grade again.</p>",
+    ]
     for task in report.tasks:
         for question in task.questions:
             body.append(f"<h2>{_escape(question.label)} · {_escape(question.title)}</h2>")
-            body.append(f"<p>{_escape(question.text)}</p><p>At most {question.points} points.</p>")
+            body.append(f'<p class="told">{_prose(question.text.strip())}</p>')
+            body.append(f'<p class="quiet">At most {_number(question.points)} points</p>')
             for result in report.results:
                 if result.task != task.key or result.submission is None:
                     continue
-                answer = result.submission.words.get(question.label, "")
-                name = result.student.name or result.student.id
-                body.append(f"<h3>{_escape(name)}</h3>")
-                body.append(f"<p>{_escape(answer).replace(chr(10), '<br>') or '(no answer)'}</p>")
-    return _page("Answers in words · privlab", "\n".join(body))
+                answer = answer_in_words(result.submission, question)
+                student = result.student
+                name = f"{student.name} ({student.id})" if student.name else student.id
+                told = f'<p class="told">{_escape(answer)}</p>' if answer else "<p>No answer.</p>"
+                body.append(f"<h3>{_escape(name)}</h3>\n{told}")
+    return _page("Answers in words · privlab", body)
 
 
-def read_marks(path: Path, tasks: Sequence[Task]) -> dict[tuple[str, str], tuple[float, str]]:
+def read_marks(
+    path: Path, tasks: Sequence[Task], roster: Sequence[Student] | None = None
+) -> dict[tuple[str, str], tuple[float, str]]:
     """Read points given by hand: the columns ``student``, ``question``, ``points``, ``comment``.
+
+    As spreadsheets write it: comma, semicolon or tab between columns, ``1.5`` or ``1,5``.
+
+    Args:
+        path: The file.
+        tasks: With the questions.
+        roster: The class; None if anybody may be named.
 
     Returns:
         Points and comment by the student's id in lower case and the question's label; lines without
         points are left out.
 
     Raises:
-        ValueError: A line names no question of the tasks, or no number from 0 to its points.
+        ValueError: A line names no question of the tasks, nobody of the class, or no number from 0
+            to its points.
     """
     allowed = {each.label: each.points for task in tasks for each in task.questions}
+    known = {student.id.casefold() for student in roster or ()}
     try:
-        text = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"marks: {path.name} cannot be read ({error})") from None
-    rows = csv.DictReader(text)
+        raise ValueError(f"marks: {path.name} cannot be read as UTF-8 text ({error})") from None
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     if not {"student", "question", "points"} <= set(rows.fieldnames or ()):
         raise ValueError(f"marks: {path.name} needs the columns student, question and points")
     marks = {}
-    for number, row in enumerate(rows, start=2):
+    for row in rows:
         given = (row["points"] or "").strip()
         if not given:
             continue
-        where = f"marks: line {number} of {path.name}"
+        where = f"marks: line {rows.line_num} of {path.name}"
         label = (row["question"] or "").strip()
         if label not in allowed:
-            raise ValueError(f"{where} names the question {label!r}; there are {list(allowed)}")
+            raise ValueError(
+                f"{where} names the question {label!r}; there are {', '.join(allowed) or 'none'}"
+            )
+        # What _harmless put before it.
+        who = (row["student"] or "").strip().removeprefix("'").casefold()
+        if roster is not None and who not in known:
+            raise ValueError(f"{where} names {row['student']!r}, who is not in the roster")
         try:
-            points = float(given)
+            points = float(given.replace(",", "."))
         except ValueError:
             points = -1.0
         if not 0 <= points <= allowed[label]:
             raise ValueError(f"{where}: points must be 0 to {allowed[label]}, not {given!r}")
-        who = (row["student"] or "").strip().casefold()
+        if (who, label) in marks:
+            raise ValueError(f"{where} gives {who!r} points for {label} a second time")
         marks[who, label] = (points, (row.get("comment") or "").strip())
     return marks
 
@@ -285,7 +529,7 @@ def read_marks(path: Path, tasks: Sequence[Task]) -> dict[tuple[str, str], tuple
 
 
 def _csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
         writer = csv.writer(file)
         writer.writerow(head)
         writer.writerows([[_harmless(cell) for cell in row] for row in rows])
@@ -293,12 +537,12 @@ def _csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> N
 
 def _harmless(cell: object) -> object:
     """Keep spreadsheets from taking a student's text for a formula."""
-    if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell[:1]:
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return "'" + cell
     return cell
 
 
-def write_report(report: Report, out: Path, canvas: Mapping[str, str] | None = None) -> None:
+def write_report(report: Report, out: Path) -> None:
     """Write all pages and tables into a folder.
 
     ``grades.csv`` has everything; ``moodle.csv`` and ``canvas.csv`` have what these import;
@@ -307,40 +551,36 @@ def write_report(report: Report, out: Path, canvas: Mapping[str, str] | None = N
     Args:
         report: What the class came to.
         out: The folder; it is made.
-        canvas: Nothing, or the name of the column in Canvas by task; without it the title is used.
     """
     (out / "feedback").mkdir(parents=True, exist_ok=True)
     labels = [e.label for t in report.tasks for e in (*t.exercises, *t.questions)]
     students = _by_student(report)
-    rows, moodle, for_canvas = [], [], []
+    rows, moodle, canvas = [], [], []
     for student, results in students:
         page = student_page(student, results, report.tasks)
         (out / "feedback" / f"{student.id}.html").write_text(page, encoding="utf-8")
         marks = {mark.label: mark for result in results for mark in result.marked.marks}
-        total = sum(result.points for result in results)
+        total = _number(sum(result.points for result in results))
         notes = " ".join(note for result in results for note in result.marked.notes)
-        told = [f"{label}: {_SAYS[marks[label].outcome]}" for label in labels]
+        told = "; ".join(f"{label}: {_SAYS[marks[label].outcome][0]}" for label in labels)
         points = [_number(marks[label].points) for label in labels]
-        rows.append([student.id, student.name, student.email, *points, _number(total), notes])
-        moodle.append([student.id, student.email, _number(total), "; ".join(told)])
+        rows.append([student.id, student.name, student.email, *points, total, notes])
         by_task = [_number(result.points) for result in results]
-        for_canvas.append([student.name or student.id, "", student.id, "", "", *by_task])
+        moodle.append([student.id, student.email, *by_task, total, told])
+        canvas.append([student.name or student.id, "", student.id, "", "", *by_task])
     out_of = sum(task.out_of for task in report.tasks)
-    head = ["id", "name", "email", *labels, f"points of {out_of}", "notes"]
+    head = ["id", "name", "email", *labels, f"points of {_number(out_of)}", "notes"]
     _csv(out / "grades.csv", head, rows)
-    _csv(out / "moodle.csv", ["ID number", "Email address", "Grade", "Feedback comments"], moodle)
-    columns = [(canvas or {}).get(task.key, _heading(task)) for task in report.tasks]
-    identity = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
+    titles = [_heading(task) for task in report.tasks]
+    head = ["ID number", "Email address", *titles, "Grade", "Feedback comments"]
+    _csv(out / "moodle.csv", head, moodle)
+    head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *titles]
     possible = ["    Points Possible", "", "", "", "", *(task.out_of for task in report.tasks)]
-    _csv(out / "canvas.csv", [*identity, *columns], [possible, *for_canvas])
+    _csv(out / "canvas.csv", head, [possible, *canvas])
     (out / "class.html").write_text(class_page(report), encoding="utf-8")
-    questions = [(task, each) for task in report.tasks for each in task.questions]
+    questions = [each for task in report.tasks for each in task.questions]
     if questions:
         (out / "free_text.html").write_text(words_page(report), encoding="utf-8")
-        blank = [
-            [student.id, question.label, "", ""]
-            for _, question in questions
-            for student, _ in students
-        ]
+        blank = [[who.id, each.label, "", ""] for each in questions for who, _ in students]
         if not (out / "free_text.csv").exists():  # it may hold marks already
             _csv(out / "free_text.csv", ["student", "question", "points", "comment"], blank)

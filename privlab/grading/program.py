@@ -10,13 +10,15 @@ as not tried.
 """
 
 import ast
-import builtins
+import bisect
+import functools
+import operator
 import re
 import symtable
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-_BUILT_IN = frozenset(dir(builtins))
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
 #: These bind their names whatever happens; a loop or an ``if`` may not.
@@ -24,36 +26,58 @@ _CERTAIN = (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, a
 
 
 def python(source: str) -> str:
-    """Return a cell's code as Python: magics and shell commands become empty lines.
+    """Return a cell's code as Python: magics and shell commands do nothing.
 
-    IPython would turn them into calls; nothing that grading needs comes from them.
+    IPython would turn them into calls; nothing that grading needs comes from them. A cell in
+    another language becomes empty; one that is only timed stays.
     """
-    if source.lstrip().startswith("%%"):
+    source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
+    if source.lstrip().startswith("%%") and not re.match(r"\s*%%(time|capture|prun)\b", source):
         return ""
-    lines = source.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff").split("\n")
-    kept = []
+    # As IPython does: what is pasted with an indentation loses it.
+    indent = source[: len(source) - len(source.lstrip(" \t"))]
+    lines = [line.removeprefix(indent) for line in source.split("\n")]
+    kept, quote, depth, continued, dropped = [], "", 0, False, False
     for line in lines:
-        magic = re.match(r"(\s*)(?:[\w.,\s]+=\s*)?[%!](?=[\w\s%!])", line)
+        if dropped:  # the rest of a shell command on several lines
+            kept.append("")
+            dropped = line.endswith("\\")
+            continue
+        magic = re.match(r"(\s*)(?:[\w.,][\w.,\s]*=\s*)?[%!](?=[\w\s%!])", line)
         help_asked = re.fullmatch(r"\s*(\?{1,2}[\w.]+|[\w.]+\?{1,2})\s*", line)
-        # Inside a block something has to stand there.
-        if (magic and _is_statement(kept)) or help_asked:
+        # In the middle of a statement ``%`` is the remainder, or stands in a text.
+        if not (quote or depth or continued) and (magic or help_asked):
+            # Inside a block something has to stand there.
             kept.append(line[: len(line) - len(line.lstrip())] + "pass")
+            dropped = line.endswith("\\")
         else:
             kept.append(line)
+            quote, depth, continued = _open_after(line, quote, depth)
     return "\n".join(kept)
 
 
-def _is_statement(before: Sequence[str]) -> bool:
-    """Whether the next line starts a statement: ``%`` in the middle of one is the remainder."""
-    if not before:
-        return True
-    text = "\n".join(before)
-    try:
-        ast.parse(text)
-    except SyntaxError as error:
-        # A block whose first line is still to come may hold a magic.
-        return "expected an indented block" in str(error)
-    return True
+_PIECES = re.compile(r"""#.*|'''|\"\"\"|'(?:\\.|[^'\\])*'?|"(?:\\.|[^"\\])*"?|[(\[{]|[)\]}]|\\$""")
+
+
+def _open_after(line: str, quote: str, depth: int) -> tuple[str, int, bool]:
+    """Say what is still open after a line: a long text, how many brackets, the line itself.
+
+    Parsing would tell as well, but takes a time that grows with the square of a cell's length.
+    """
+    place, continued = 0, False
+    while found := (re.compile(rf"\\.|{quote}") if quote else _PIECES).search(line, place):
+        place, piece = found.end(), found[0]
+        if quote:
+            quote = "" if piece == quote else quote
+        elif piece in ("'''", '"""'):
+            quote = piece
+        elif piece in "([{":
+            depth += 1
+        elif piece in ")]}":
+            depth = max(depth - 1, 0)
+        else:
+            continued = piece == "\\"
+    return quote, depth, continued
 
 
 @dataclass
@@ -90,7 +114,15 @@ def _root(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def _read(node: ast.stmt, cell: int) -> _Statement:
+def _text(node: ast.stmt, first: int, lines: Sequence[bytes]) -> str:
+    """Return a statement as it was written; one that begins a line with others stands alone."""
+    part = list(lines[first - 1 : node.end_lineno])
+    part[-1] = part[-1][: node.end_col_offset]
+    part[0] = part[0][node.col_offset if first == node.lineno else 0 :]
+    return b"\n".join(part).decode()
+
+
+def _read(node: ast.stmt, cell: int, lines: Sequence[bytes]) -> _Statement:
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
     found = _Statement(cell, range(first, (node.end_lineno or first) + 1))
     found.certain = isinstance(node, _CERTAIN)
@@ -98,11 +130,12 @@ def _read(node: ast.stmt, cell: int) -> _Statement:
     if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
         found.everything = True
     else:
-        _scope(symtable.symtable(ast.unparse(node), "<statement>", "exec"), found)
+        _scope(symtable.symtable(_text(node, first, lines), "<statement>", "exec"), found)
     for part in ast.walk(node):
-        # What is assigned to may be an entry or an attribute: table["x"] = …, del words[0].
+        # What is assigned to may be an entry or an attribute: table["x"] = …, del words[0]. In a
+        # function it may belong to a name of its own, which is none of those that are read here.
         if isinstance(part, ast.Attribute | ast.Subscript) and not isinstance(part.ctx, ast.Load):
-            found.changes |= {_root(part)} - {None}
+            found.changes |= {_root(part)} & (found.reads | found.late)
     # What a method is called on may be changed by it: words.append(…), model.eval().
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         changed = _root(node.value.func) if isinstance(node.value.func, ast.Attribute) else None
@@ -127,14 +160,16 @@ def _scope(table: symtable.SymbolTable, found: _Statement, late: bool = False) -
         _scope(inner, found, late or not at_once)
 
 
-def _statements(cells: Sequence[str]) -> Iterator[_Statement]:
+@functools.lru_cache(maxsize=2)
+def _statements(cells: tuple[str, ...]) -> tuple[_Statement, ...]:
+    found: list[_Statement] = []
     for number, code in enumerate(cells):
         try:
-            tree = ast.parse(code)
+            lines = code.encode().split(b"\n")
+            found += [_read(node, number, lines) for node in ast.parse(code).body]
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue  # the cell is told to be broken by who runs it
-        for node in tree.body:
-            yield _read(node, number)
+    return tuple(found)
 
 
 def needed(cells: Sequence[str], names: Iterable[str]) -> list[str]:
@@ -148,13 +183,18 @@ def needed(cells: Sequence[str], names: Iterable[str]) -> list[str]:
     Returns:
         As many texts as cells, with the lines where they were.
     """
-    statements = list(_statements(cells))
+    statements = list(_statements(tuple(cells)))
     for name in names:
         real = [s for s in statements if name in s.binds and not s.stub]
         if real:
             statements = [s for s in statements if not (s.stub and name in s.binds)]
     kept = {index for index, statement in enumerate(statements) if statement.everything}
-    # Names to look for, and before which statement: None where a function reads them later.
+    # Where each name is bound or changed, the last place first.
+    places: dict[str, list[int]] = defaultdict(list)
+    for index in reversed(range(len(statements))):
+        for name in statements[index].binds | statements[index].changes:
+            places[name].append(index)
+    # Names to look for, and before which statement: the last where a function reads them later.
     end = len(statements)
     todo = [(name, end) for name in names]
     for index in kept:
@@ -162,15 +202,12 @@ def needed(cells: Sequence[str], names: Iterable[str]) -> list[str]:
     seen = set()
     while todo:
         name, before = todo.pop()
-        if (name, before) in seen or (
-            name in _BUILT_IN and not any(name in s.binds for s in statements)
-        ):
-            continue
-        seen.add((name, before))
-        for index in range(before - 1, -1, -1):
+        where = places[name]
+        for index in where[bisect.bisect_right(where, -before, key=operator.neg) :]:
+            if (name, index) in seen:
+                break  # and whatever is before it
+            seen.add((name, index))
             statement = statements[index]
-            if name not in statement.binds | statement.changes:
-                continue
             kept.add(index)
             todo += [(read, index) for read in statement.reads | statement.changes]
             todo += [(read, end) for read in statement.late]

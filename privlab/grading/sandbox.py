@@ -2,8 +2,8 @@
 
 Inside there is no network, no file of this machine but Python, the package without its exercises,
 and the course's data; everything is read-only but two small folders in memory. Limits hold for the
-code and all it starts: memory, processes, CPU, time. The tests of an exercise run outside and ask
-through a pipe (:class:`SandboxPeer`); only plain data cross it.
+code and all it starts: memory, processes, threads, files, CPU, time. The tests of an exercise run
+outside and ask through a pipe (:class:`SandboxPeer`); only plain data cross it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import select
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ import psutil
 from ..data import data_dir
 from ..exercise import NotTried, Wrong
 from ..wire import NotPlain, pack, unpack
+from .syscalls import rules
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -54,21 +56,32 @@ class Limits:
         seconds: Wall-clock time of the start with all cells, and again of each question.
         cpu: CPU seconds of each process inside.
         memory: Bytes, all processes inside together.
-        processes: How many, all threads counted as the process they belong to.
+        processes: How many.
+        threads: How many, of all processes inside together.
         disk: Bytes in each of the two folders that can be written to.
+        files: How many, in both together: even empty ones take memory.
         reply: Bytes of one answer, as JSON.
+        protected: False runs the code as the user who grades, with all that they can read, change
+            and send: for a machine that is thrown away afterwards. The time limits, the limits of
+            memory and processes, and the judge outside the process remain.
     """
 
     seconds: float = 60
     cpu: int = 120
     memory: int = 3 << 30
     processes: int = 32
+    threads: int = 256
     disk: int = 64 << 20
-    reply: int = 32 << 20
+    files: int = 20_000
+    reply: int = 16 << 20
+    protected: bool = True
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            if name == "protected":
+                if not isinstance(value, bool):
+                    raise ValueError(f"protected must be True or False, not {value!r}")
+            elif isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise ValueError(f"{name} must be a number above 0, not {value!r}")
 
 
@@ -83,12 +96,17 @@ def command(limits: Limits) -> list[str]:
         raise NoSandbox(
             "Submissions are run in a sandbox, and bubblewrap is not installed. On Debian and "
             "Ubuntu: sudo apt install bubblewrap; on Fedora: sudo dnf install bubblewrap. macOS "
-            "has none: grade in a Linux container or virtual machine."
+            "has none: grade in a Linux container or virtual machine. (On a machine that is thrown "
+            "away afterwards, --unprotected does without.)"
         )
     options = [
         *("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
         *("--uid", "65534", "--gid", "65534", "--hostname", "sandbox", "--clearenv"),
-        *("--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"),
+        *("--ro-bind", "/usr", "/usr", "--dev", "/dev", "--proc", "/proc"),
+        # Where root grades, the kernel's settings below it would obey: they are root's own files.
+        *("--remount-ro", "/proc"),
+        # What is mapped from /dev/zero, shared, is memory that stands in nobody's account.
+        *("--ro-bind", "/dev/null", "/dev/zero"),
         *("--size", str(limits.disk), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),
         *("--size", str(limits.disk), "--tmpfs", "/tmp", "--dir", "/box"),
     ]
@@ -102,14 +120,24 @@ def command(limits: Limits) -> list[str]:
     visible = {Path(sys.prefix), Path(sys.base_prefix), PACKAGE, data_dir()}
     for path in sorted(visible, key=lambda path: len(path.parts)):
         options += ["--ro-bind", str(path), str(path)]
-    for hidden in (PACKAGE / "exercises", PACKAGE / "grading"):
-        options += ["--tmpfs", str(hidden)]
+    covered = [str(PACKAGE / "exercises"), str(PACKAGE / "grading")]
+    for folder in covered:
+        options += ["--tmpfs", folder]
     worker = [PACKAGE / "grading" / name for name in ("__init__.py", "worker.py")]
     for path in worker:
         options += ["--ro-bind", str(path), str(path)]
-    environment = {
+    for folder in covered:
+        options += ["--remount-ro", folder]
+    for name, value in _environment("/tmp").items():
+        options += ["--setenv", name, value]
+    return [bwrap, *options, "--remount-ro", "/", "--chdir", "/tmp", "--"]
+
+
+def _environment(home: str) -> dict[str, str]:
+    """Return the variables that a submission sees, and no others."""
+    return {
         "PATH": "/usr/bin:/bin",
-        "HOME": "/tmp",
+        "HOME": home,
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(PACKAGE.parent),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -118,24 +146,49 @@ def command(limits: Limits) -> list[str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    for name, value in environment.items():
-        options += ["--setenv", name, value]
-    return [bwrap, *options, "--remount-ro", "/", "--chdir", "/tmp", "--"]
+
+
+def _start(limits: Limits, home: str, *program: str, **pipes: int) -> subprocess.Popen[bytes]:
+    """Start a Python program inside; ``home`` is where it works if it is not shut in."""
+    if not limits.protected:
+        return subprocess.Popen(
+            [sys.executable, *program],
+            env=_environment(home),
+            cwd=home,
+            start_new_session=True,
+            **pipes,
+        )
+    start = command(limits)
+    with tempfile.TemporaryFile() as file:
+        try:
+            file.write(rules())
+        except ValueError as problem:
+            raise NoSandbox(f"The sandbox cannot filter system calls here: {problem}.") from None
+        file.seek(0)
+        start[-1:-1] = ["--seccomp", str(file.fileno())]
+        return subprocess.Popen(
+            [*start, sys.executable, *program],
+            pass_fds=[file.fileno()],
+            env={},
+            start_new_session=True,
+            **pipes,
+        )
 
 
 @functools.cache
 def check() -> None:
     """Raise NoSandbox where code cannot be shut in."""
-    tried = subprocess.run(
-        [*command(Limits()), sys.executable, "-c", "import privlab.wire"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    tried = _start(
+        Limits(), "/tmp", "-c", "import privlab.wire", stdin=nothing, stdout=nothing, stderr=pipe
     )
+    told = tried.communicate()[1].decode(errors="replace").strip()
     if tried.returncode:
         raise NoSandbox(
-            f"bubblewrap does not work here: {tried.stderr.strip()[-300:]}. Inside a container it "
-            "needs user namespaces (for Docker: --security-opt seccomp=unconfined "
+            f"bubblewrap does not work here: {told[-300:]}. It must be version 0.7 or later. On "
+            "Ubuntu 23.10 and later it may make user namespaces after "
+            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0. Inside a container it "
+            "needs user namespaces as well (for Docker: --security-opt seccomp=unconfined "
             "--security-opt systempaths=unconfined)."
         )
 
@@ -152,6 +205,7 @@ class SandboxPeer:
 
     Attributes:
         problems: Which cells failed and why, as the code inside tells it.
+        dead: Why the process inside is gone, or None.
 
     Raises:
         Dead: The cells ended the process, or used more than they may.
@@ -159,18 +213,20 @@ class SandboxPeer:
     """
 
     def __init__(self, cells: Sequence[str], limits: Limits | None = None) -> None:
-        check()
         self._limits = limits or Limits()
-        self._dead: str | None = None
+        if self._limits.protected:
+            check()
+        self._home = tempfile.TemporaryDirectory(prefix="privlab-", ignore_cleanup_errors=True)
+        self.dead: str | None = None
         self._number = 0
         self._rest = bytearray()
-        self._process = subprocess.Popen(
-            [*command(self._limits), sys.executable, "-m", "privlab.grading.worker"],
+        self._process = _start(
+            self._limits,
+            self._home.name,
+            *("-m", "privlab.grading.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={},
-            start_new_session=True,
         )
         for stream in (self._process.stdin, self._process.stdout):
             os.set_blocking(stream.fileno(), False)
@@ -190,7 +246,9 @@ class SandboxPeer:
             self.close()
             raise
         problems = answer.get("problems")
-        self.problems = [str(each)[:400] for each in problems] if isinstance(problems, list) else []
+        # At most one a cell, whatever the process inside tells.
+        told = problems[: len(cells)] if isinstance(problems, list) else []
+        self.problems = [str(each)[:400] for each in told]
 
     def __enter__(self) -> SandboxPeer:
         return self
@@ -226,6 +284,7 @@ class SandboxPeer:
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
+        self._home.cleanup()
 
     # ---- asking
 
@@ -237,13 +296,13 @@ class SandboxPeer:
             except NotPlain as problem:
                 raise Wrong(f"`{name}` gives {problem}.") from None
         if "not_tried" in answer:
-            raise NotTried(str(answer["not_tried"]))
+            raise NotTried(name)
         raise Wrong(str(answer.get("wrong"))[:1000])
 
     def _exchange(self, question: dict[str, Any]) -> dict[str, Any]:
         """Ask and wait for the answer; whatever else comes is the end of the process."""
-        if self._dead:
-            raise Dead(self._dead)
+        if self.dead:
+            raise Dead(self.dead)
         deadline = time.monotonic() + self._limits.seconds
         line = json.dumps(question).encode() + b"\n"
         try:
@@ -260,7 +319,7 @@ class SandboxPeer:
                 self._number += 1
                 return answer
             self._end("its process gave what is no answer.")
-        raise Dead(self._dead or "it is gone.")
+        raise Dead(self.dead or "it is gone.")
 
     def _send(self, data: bytes, deadline: float) -> None:
         pipe = self._process.stdin.fileno()
@@ -312,28 +371,50 @@ class SandboxPeer:
                 inside = top.children(recursive=True)
             except psutil.NoSuchProcess:
                 return
+            if not self._limits.protected:
+                inside.insert(0, top)
             if len(inside) > self._limits.processes:
                 self._end(f"it started more than {self._limits.processes} processes.")
                 return
-            used = 0
+            used = threads = 0
             for process in inside:
                 with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                     used += process.memory_info().rss
+                    threads += process.num_threads()
+            if threads > self._limits.threads:
+                self._end(f"it started more than {self._limits.threads} threads.")
+                return
             if used > self._limits.memory:
                 self._end(f"it used more than {self._limits.memory / 2**30:.1f} GB of memory.")
+                return
+            # The first process inside sets the others' folders up before it starts them.
+            if self._limits.protected and sum(map(_files, inside[1:2])) > self._limits.files:
+                self._end(f"it wrote more than {self._limits.files:,} files.")
                 return
 
     def _end(self, why: str) -> None:
         """End everything inside, for a reason; only the first reason counts."""
-        self._dead = self._dead or why
+        self.dead = self.dead or why
         self._over.set()
         inside = []
         with contextlib.suppress(psutil.NoSuchProcess):
-            inside = psutil.Process(self._process.pid).children()
+            inside = psutil.Process(self._process.pid).children(not self._limits.protected)
         # The first process inside dies with bubblewrap's own, and all others with that one.
         self._process.kill()
         self._process.wait()
         for process in inside:
             with contextlib.suppress(psutil.NoSuchProcess):
+                if not self._limits.protected:
+                    process.kill()
                 while process.status() != psutil.STATUS_ZOMBIE:
                     time.sleep(0.01)
+
+
+def _files(process: psutil.Process) -> int:
+    """Return how many files there are in the two folders that a process inside can write to."""
+    count = 0
+    for folder in ("tmp", "dev/shm"):
+        with contextlib.suppress(OSError):
+            room = os.statvfs(f"/proc/{process.pid}/root/{folder}")
+            count += room.f_files - room.f_ffree
+    return count

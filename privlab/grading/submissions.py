@@ -8,7 +8,10 @@ the report that costs nobody else anything.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import datetime
+import functools
 import io
 import json
 import re
@@ -22,18 +25,39 @@ from pathlib import Path, PurePosixPath
 from ..course import LESSONS
 from .program import python
 
-#: The largest notebook that is read, in bytes; the course's own stay below 1.5 MB.
-MAX_NOTEBOOK = 20_000_000
-#: The most that is unpacked of one zip file, in bytes and in notebooks.
-MAX_UNPACKED, MAX_IN_ZIP = 400_000_000, 5_000
+#: The largest notebook that is read, in bytes, and the most code in it, in characters; the course's
+#: own stay below 1.5 MB and 40,000 characters.
+MAX_NOTEBOOK, MAX_CODE = 20_000_000, 500_000
+#: The most that is unpacked of zip files for one student, in bytes, and of notebooks in one file.
+MAX_UNPACKED, MAX_IN_ZIP = 100_000_000, 5_000
 
 
 #: What stands above an answer in words, in its Markdown cell.
 _ANSWER = re.compile(r"\s*<!--\s*answer\s+([\w.]+)\s*-->")
 
 
+#: The name of a lesson's file, in whatever a student has made of it.
+_COURSE_FILE = re.compile("|".join(f"{lesson.number}_{lesson.slug}" for lesson in LESSONS), re.I)
+
+#: The heading above a question in words.
+_QUESTION = re.compile(r"\s*#+\s*Question\s+([\w.]+)\s+·")
+
+
 class Unreadable(ValueError):
     """Something that was sent cannot be read; the message says why."""
+
+
+def readable(text: str, longest: int = 2_000) -> str:
+    """Return what a page can show of a text that comes from a student.
+
+    Halves of characters, which no file can hold, control characters and those that turn the
+    direction of writing are replaced.
+    """
+    shown = "".join(
+        each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}"
+        for each in text[:longest]
+    )
+    return shown + "…" if len(text) > longest else shown
 
 
 # ---- the class ---------------------------------------------------------------------------------
@@ -91,6 +115,7 @@ def read_roster(path: Path) -> list[Student]:
     return list(students.values())
 
 
+@functools.lru_cache(maxsize=10_000)
 def _plain(text: str) -> str:
     """Return a text as words of a to z and 0 to 9, for comparing names."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
@@ -102,14 +127,16 @@ def owner(place: str, roster: Sequence[Student]) -> Student | None:
     """Say whose a file is, by its path: the id, or the whole name, in a part of it.
 
     Args:
-        place: A path with ``/``; the nearest part that names somebody counts.
+        place: A path with ``/``; the outermost part that names somebody counts: what is further
+            in, the student has named.
         roster: Whom to look for.
 
     Returns:
         The student, or None if nobody or more than one is named.
     """
-    for part in reversed(PurePosixPath(place).parts):
-        words = _plain(part)
+    for part in PurePosixPath(place).parts:
+        # The course's own file names are nobody's: "01_reidentification.ipynb" is not student 01.
+        words = _plain(_COURSE_FILE.sub(" ", part))
         spaced, joined = f" {words} ", words.replace(" ", "")
         by_id = [s for s in roster if f" {_plain(s.id)} " in spaced]
         # Ada Marsh is "Ada Marsh_123_…" to Moodle and "marshada_123_…" to Canvas.
@@ -122,9 +149,12 @@ def owner(place: str, roster: Sequence[Student]) -> Student | None:
                 or joined.startswith((names[-1] + "".join(names[:-1]), "".join(names)))
             )
         ]
-        found = by_id or by_name
+        # Ada Marshall's files begin with the name of Ada Marsh.
+        longest = max((len(_plain(student.name)) for student in by_name), default=0)
+        by_name = [student for student in by_name if len(_plain(student.name)) == longest]
+        found = {student.id: student for student in (*by_id, *by_name)}
         if found:
-            return found[0] if len(found) == 1 else None
+            return found.popitem()[1] if len(found) == 1 else None
     return None
 
 
@@ -200,15 +230,40 @@ def read_notebook(raw: bytes, place: str = "", private: Sequence[str] = ()) -> S
     metadata = page["metadata"] if isinstance(page["metadata"], dict) else {}
     own = metadata.get("privlab")
     assignment = str(own.get("assignment", "")) if isinstance(own, dict) else ""
+    # JSON can hold halves of characters, which no file can.
+    cells = [(kind, source.encode("utf-8", "replace").decode()) for kind, source in cells]
+    size = sum(len(source) for kind, source in cells if kind == "code")
+    if size > MAX_CODE:
+        raise Unreadable(f"it holds {size:,} characters of code; up to {MAX_CODE:,} are read")
     code = tuple(python(source) for kind, source in cells if kind == "code")
-    words = {}
-    for kind, source in cells:
-        if kind == "markdown" and (found := _ANSWER.match(source)):
-            words[found[1]] = source[found.end() :].strip()
     task = own.get("task") if isinstance(own, dict) else None
     text = "\n".join(source for _, source in cells)
     lesson = task if task in private else which_lesson(text, place, private)
-    return Submission(place, lesson, None, code, assignment, words)
+    return Submission(place, lesson, None, code, assignment, _words(cells))
+
+
+def _words(cells: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the answers in words: what is in the cell for it, and in those that follow.
+
+    The mark of that cell cannot be seen in a rendered notebook, and is soon lost: then the first
+    cell after the question is the answer's.
+    """
+    words: dict[str, list[str]] = {}
+    label = None
+    for kind, source in cells:
+        if kind != "markdown":
+            continue
+        if asked := _QUESTION.match(source):
+            label = asked[1]
+            words.setdefault(label, [])
+        elif marked := _ANSWER.match(source):
+            label = marked[1]
+            words.setdefault(label, []).append(source[marked.end() :])
+        elif source.lstrip().startswith("#"):
+            label = None
+        elif label is not None:
+            words[label].append(source)
+    return {label: "\n\n".join(parts).strip() for label, parts in words.items()}
 
 
 def which_lesson(text: str, place: str, private: Sequence[str] = ()) -> str:
@@ -250,15 +305,39 @@ def collect(
     if not folder.exists():
         raise ValueError(f"submissions: there is no {folder}")
     found = []
-    for place, when, raw in _files(folder):
+    for place, when, raw in _files(folder, _Room(roster)):
         try:
             if isinstance(raw, Unreadable):
                 raise raw
             sent = read_notebook(raw, place, private)
         except Unreadable as problem:
             sent = Submission(place, which_lesson("", place, private), problem=str(problem))
-        found.append(replace(sent, student=_whose(place, roster), when=when))
+        # Not every name of a file is text.
+        shown = "".join(
+            each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in place
+        )
+        found.append(replace(sent, place=shown, student=_whose(place, roster), when=when))
     return found
+
+
+class _Room:
+    """How much may still be unpacked for each student, so that a zip bomb costs nobody else."""
+
+    def __init__(self, roster: Sequence[Student] | None) -> None:
+        self._roster = roster
+        self._left: dict[object, int] = {}
+
+    def _who(self, place: str) -> object:
+        # What is nobody's, as far as its name tells, is counted by its folder.
+        return _whose(place, self._roster) or PurePosixPath(place).parts[:2]
+
+    def left(self, place: str) -> int:
+        """Return how many bytes may still be unpacked for whoever sent this."""
+        return self._left.get(self._who(place), MAX_UNPACKED)
+
+    def take(self, place: str, size: int) -> None:
+        """Note that so many bytes were unpacked."""
+        self._left[self._who(place)] = self.left(place) - size
 
 
 def _whose(place: str, roster: Sequence[Student] | None) -> Student | None:
@@ -268,7 +347,7 @@ def _whose(place: str, roster: Sequence[Student] | None) -> Student | None:
     return Student(re.sub(r"[^\w.@+-]+", "_", PurePosixPath(first).stem)[:64].lstrip(".") or "_")
 
 
-def _files(folder: Path) -> Iterator[tuple[str, float, bytes | Unreadable]]:
+def _files(folder: Path, room: _Room) -> Iterator[tuple[str, float, bytes | Unreadable]]:
     """Yield path, time and contents of all notebooks, those in zip files as well."""
     if folder.is_file():
         paths, base = [folder], folder.parent
@@ -287,7 +366,7 @@ def _files(folder: Path) -> Iterator[tuple[str, float, bytes | Unreadable]]:
                 continue
             info = path.stat()
             if ending == ".zip":
-                yield from _unzip(place, path, depth=0, when=info.st_mtime)
+                yield from _unzip(place, path, room, depth=0, when=info.st_mtime)
             elif info.st_size > MAX_NOTEBOOK:
                 yield place, info.st_mtime, _too_large(info.st_size)
             else:
@@ -309,7 +388,7 @@ def _too_large(size: int) -> Unreadable:
 
 
 def _unzip(
-    place: str, source: Path | io.BytesIO, depth: int, when: float
+    place: str, source: Path | io.BytesIO, room: _Room, depth: int, when: float
 ) -> Iterator[tuple[str, float, bytes | Unreadable]]:
     """Read the notebooks of a zip file in memory; nothing is written, whatever their names say."""
     try:
@@ -323,27 +402,31 @@ def _unzip(
             ]
             if len(wanted) > MAX_IN_ZIP:
                 raise Unreadable(f"the zip file holds {len(wanted):,} notebooks")
-            unpacked = 0
             for entry in wanted:
                 name = f"{place}/{_safe(entry.filename)}"
+                if not depth:  # the LMS's own; what is further in, the student has dated
+                    with contextlib.suppress(ValueError, OverflowError):
+                        when = datetime.datetime(*entry.date_time).timestamp()
                 if stat.S_ISLNK(entry.external_attr >> 16):
                     yield name, when, Unreadable("it is a link or no file")
                     continue
                 limit = MAX_NOTEBOOK if name.lower().endswith(".ipynb") else MAX_UNPACKED
                 # The size in the directory may be a lie: one byte more than allowed is asked for.
                 with archive.open(entry) as file:
-                    raw = file.read(min(limit, MAX_UNPACKED - unpacked) + 1)
-                unpacked += len(raw)
-                if unpacked > MAX_UNPACKED:
-                    raise Unreadable(f"it unpacks to more than {MAX_UNPACKED / 1e6:.0f} MB")
-                if len(raw) > limit:
+                    left = room.left(name)
+                    raw = file.read(min(limit, left) + 1)
+                room.take(name, min(len(raw), left))
+                if len(raw) > left:
+                    told = f"with it, more than {MAX_UNPACKED / 1e6:.0f} MB were sent"
+                    yield name, when, Unreadable(told)
+                elif len(raw) > limit:
                     yield name, when, _too_large(max(len(raw), entry.file_size))
                 elif name.lower().endswith(".ipynb"):
                     yield name, when, raw
                 elif depth:
                     yield name, when, Unreadable("a zip file in a zip file in a zip file")
                 else:
-                    yield from _unzip(name, io.BytesIO(raw), depth + 1, when)
+                    yield from _unzip(name, io.BytesIO(raw), room, depth + 1, when)
     except Unreadable as problem:
         yield place, when, problem
     except Exception as error:  # what a broken zip file makes zipfile raise is not documented

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,12 +90,17 @@ def private_task(path: Path) -> Task:
         raise ValueError(f"{where} must be named like a variable, for example my_exercises.py")
     spec = importlib.util.spec_from_file_location(f"privlab_private_{key}", path)
     module = importlib.util.module_from_spec(spec)
+    # Data classes and `inspect` look a class's module up there.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{where} cannot be run: {type(error).__name__}: {error}") from error
-    exercises = tuple(getattr(module, "EXERCISES", ()))
-    questions = tuple(getattr(module, "QUESTIONS", ()))
+    given = {name: getattr(module, name, ()) for name in ("EXERCISES", "QUESTIONS")}
+    for name, each in given.items():
+        if not isinstance(each, list | tuple):
+            raise ValueError(f"{where}: {name} must be a list, not a {type(each).__name__}")
+    exercises, questions = map(tuple, given.values())
     if not exercises and not questions:
         raise ValueError(f"{where} has neither EXERCISES nor QUESTIONS")
     for each in exercises:
@@ -116,3 +123,17 @@ def private_task(path: Path) -> Task:
         raise ValueError(f"{where}: two exercises or questions have the same label")
     title, _, text = (module.__doc__ or key).strip().partition("\n")
     return Task(key, title.strip(), exercises, questions, f"{key}.ipynb", text.strip())
+
+
+def check_distinct(tasks: Sequence[Task]) -> None:
+    """Make sure that tasks can be graded together.
+
+    Raises:
+        ValueError: Two have the same name, or an exercise or question of the same label.
+    """
+    keys = [task.key for task in tasks]
+    labels = [each.label for task in tasks for each in (*task.exercises, *task.questions)]
+    for what, names in (("tasks have the name", keys), ("exercises have the label", labels)):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"private: two {what} {twice[0]!r}; rename one")

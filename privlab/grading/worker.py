@@ -110,7 +110,11 @@ def serve(questions: TextIO, answers: TextIO) -> None:
     """Read the cells and the limits, run them, and answer until nobody asks any more."""
 
     def send(number: int, **answer: Any) -> None:
-        print(json.dumps({"number": number, **answer}), file=answers, flush=True)
+        try:
+            line = json.dumps({"number": number, **answer})
+        except ValueError:  # Python writes no number of more than 4,300 digits
+            line = json.dumps({"number": number, "wrong": "The answer is too large a number."})
+        print(line, file=answers, flush=True)
 
     order = json.loads(questions.readline())
     sys.meta_path.insert(0, _BlankFinder())

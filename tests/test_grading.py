@@ -1,0 +1,877 @@
+"""A class from hand-out to pages and tables, as an instructor types it."""
+
+import csv
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import psutil
+import pytest
+from nbform import ROOT
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import privlab
+from privlab import exercise
+from privlab.cli import app
+from privlab.course import LESSONS
+from privlab.exercise import LocalPeer, Wrong
+from privlab.exercises import lesson_00, lesson_01
+from privlab.grading import grade as grading
+from privlab.grading import sandbox
+from privlab.grading.grade import Report, Result, alike, frequent_problems, sort_out
+from privlab.grading.handout import assign
+from privlab.grading.marking import Mark, Marked
+from privlab.grading.pages import read_marks, write_report
+from privlab.grading.secret import read_key, read_stamp, seed, stamp
+from privlab.grading.submissions import Student, Submission
+from privlab.grading.tasks import Question, Task, lesson_task, private_task
+
+works = pytest.mark.skipif(
+    shutil.which("bwrap") is None, reason="bubblewrap is not installed (apt install bubblewrap)"
+)
+
+ROSTER = """id,name,email
+ada,Ada Marsh,ada@x.example
+bo,Bo Åkesson,
+cy,Cy,
+di,Di,
+ed,Ed,
+flo,Flo Silent,
+"""
+TASKS = ["--lesson", "00", "--lesson", "01", "--private", "my_exercises.py"]
+
+
+def guides_example():
+    """The private exercises that the instructor's guide shows."""
+    guide = (ROOT / "docs" / "grading.md").read_text(encoding="utf-8")
+    (found,) = re.findall("```python\n(.*?)```", guide, re.S)
+    return found
+
+
+def run(*arguments):
+    """Type a command; it must go well."""
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def table(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder to work in, with a class list and a private task."""
+    monkeypatch.chdir(tmp_path)
+    Path("roster.csv").write_text(ROSTER, encoding="utf-8")
+    Path("my_exercises.py").write_text(guides_example(), encoding="utf-8")
+    return tmp_path
+
+
+# ---------------------------------------------------------------- handing out
+
+
+def test_each_student_gets_a_folder(here):
+    out = run("assign", "00", "01", "--private", "my_exercises.py", "--roster", "roster.csv")
+    assert "18 notebooks in handout" in out
+    files = sorted(path.name for path in Path("handout/ada").iterdir())
+    assert files == ["00_start_here.ipynb", "01_reidentification.ipynb", "my_exercises.ipynb"]
+    key = read_key(Path("privlab-secret.key"))
+    assert os.stat("privlab-secret.key").st_mode & 0o077 == 0
+    texts = {}
+    for path in Path("handout").rglob("*.ipynb"):
+        text = texts[path] = path.read_text(encoding="utf-8")
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+        proof = notebook.metadata["privlab"]["assignment"]
+        assert read_stamp(key, proof) == (notebook.metadata["privlab"]["task"], path.parent.name)
+        started = [cell.source for cell in notebook.cells if "privlab.start(" in cell.source]
+        if path.name != "my_exercises.ipynb":
+            assert f'assignment="{proof}"' in started[0]
+    # The private task's answer and tests stay here.
+    own = texts[Path("handout/ada/my_exercises.ipynb")]
+    assert "Who stands out?" in own
+    assert "Whom would you ask?" in own
+    assert not re.search("Counter|hidden|geometric|count people", own)
+    # Everybody has data of their own, and the same when it is made again.
+    assert len(set(texts.values())) == 18
+    again = run("assign", "00", "--roster", "roster.csv", "--out", "again")
+    assert "6 notebooks" in again
+    path = Path("again/ada/00_start_here.ipynb")
+    assert path.read_text(encoding="utf-8") == texts[Path("handout/ada/00_start_here.ipynb")]
+
+
+def test_one_handout_for_all(here):
+    assert "1 notebook in all" in run("assign", "00", "--no-roster", "--out", "all")
+    (path,) = Path("all").rglob("*.ipynb")
+    proof = nbformat.read(path, as_version=4).metadata["privlab"]["assignment"]
+    assert read_stamp(read_key(Path("privlab-secret.key")), proof) == ("00", "")
+
+
+def test_a_stamp_is_made_by_the_key_alone():
+    key, other = bytes(32), bytes(31) + b"\1"
+    made = stamp(key, "01", "ada")
+    assert read_stamp(key, made) == ("01", "ada")
+    assert read_stamp(other, made) is None
+    for altered in (
+        made.replace("ada", "bob"),
+        made.replace("01:", "02:"),
+        made[:-1] + ("0" if made[-1] != "0" else "1"),
+        "01:ada",
+        "",
+        "ε:ε:ε:ε",
+        "\ud800:\ud800:1:\ud800",
+    ):
+        assert read_stamp(key, altered) is None
+    # Whoever fits an answer to the notebook's data has not seen the grade's.
+    assert seed(key, "notebook", "01", "ada") != seed(key, "grading", "01", "ada")
+    assert len({seed(key, "grading", "01", f"s{i}") for i in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize("lesson", [each.number for each in LESSONS if each.ready])
+def test_a_source_for_nbgrader(lesson, tmp_path):
+    task = lesson_task(lesson)
+    assign([task], tmp_path / "course", None, tmp_path / "key", nbgrader=True)
+    assert "ClearSolutions" in (tmp_path / "course" / "nbgrader_config.py").read_text()
+    (path,) = (tmp_path / "course" / "source").rglob("*.ipynb")
+    assert path.parent.name == f"lesson_{lesson}"
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    marked = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+    ids = [cell.metadata["nbgrader"]["grade_id"] for cell in marked]
+    assert len(set(ids)) == len(ids) == 2 * len(task.exercises)
+    assert all(re.fullmatch(r"[\w-]+", each) for each in ids)
+    tests = [cell for cell in marked if cell.metadata["nbgrader"]["grade"]]
+    assert sum(cell.metadata["nbgrader"]["points"] for cell in tests) == task.out_of
+    assert all("require(hidden=True)\n### END HIDDEN TESTS" in cell.source for cell in tests)
+    answers = [cell for cell in marked if cell.metadata["nbgrader"]["solution"]]
+    for each, cell in zip(task.exercises, answers, strict=True):
+        # What nbgrader leaves of it for students is the stub.
+        left = re.sub("### BEGIN SOLUTION.*### END SOLUTION", "", cell.source, flags=re.S)
+        assert "..." in left
+        assert each.reference.strip() in cell.source
+        assert each.reference.strip() not in left
+
+
+# ---------------------------------------------------------------- a class
+
+
+def fill(path, answers, to=None, **changes):
+    """Write answers into the stubs of a notebook, by the first name that they define."""
+    notebook = nbformat.read(path, as_version=4)
+    stubs = [cell for cell in notebook.cells if "answer" in cell.metadata.get("tags", [])]
+    for name, code in answers.items():
+        (cell,) = [cell for cell in stubs if re.search(rf"\b{name}\b", cell.source)]
+        cell.source = code
+    for cell in notebook.cells:
+        for old, new in changes.get("replace", {}).items():
+            cell.source = cell.source.replace(old, new)
+    for source in changes.get("more", ()):
+        notebook.cells.append(nbformat.v4.new_code_cell(source))
+    if "stamp" in changes:
+        notebook.metadata["privlab"]["assignment"] = changes["stamp"]
+    to = Path(to or path)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(nbformat.writes(notebook), encoding="utf-8")
+
+
+def references(exercises):
+    return {each.names[0]: each.reference for each in exercises}
+
+
+OWN = """
+def share_rare(rows, k):
+    seen = {}
+    for row in rows:
+        if row in seen:
+            seen[row] = seen[row] + 1
+        else:
+            seen[row] = 1
+    few = 0
+    for row in rows:
+        if seen[row] < k:
+            few = few + 1
+    return few / len(rows)
+"""
+COPY = """
+# I have counted
+def share_rare(table, least):
+    numbers = dict()
+    for person in table:
+        if person in numbers:
+            numbers[person] = numbers[person] + 1
+        else:
+            numbers[person] = 1
+
+    small = 0   # so far
+    for person in table:
+        if numbers[person] < least: small = small + 1
+    return small / len(table)
+""".replace("dict()", "{}")
+
+
+def send():
+    """Fill in and send what six students might; flo sends nothing."""
+    zero, one = references(lesson_00.EXERCISES), references(lesson_01.EXERCISES)
+    mine = private_task(Path("my_exercises.py")).exercises[0]
+    words = {"replace": {"Write your answer here.": "The insurer: it <b>knows</b> ages."}}
+    fill("handout/ada/00_start_here.ipynb", zero, "sent/ada/00_start_here.ipynb")
+    fill("handout/ada/01_reidentification.ipynb", one, "sent/ada/01_reidentification.ipynb")
+    fill("handout/ada/my_exercises.ipynb", references([mine]), "sent/ada/mine.ipynb", **words)
+    # Moodle's folder, a mistake, a broken cell, an exercise in a notebook of somebody else's.
+    bo = "sent/Bo Åkesson_4711_assignsubmission_file_"
+    slip = zero | {"newcomer_value": lesson_00.q1.mistakes[0].code}
+    fill("handout/bo/00_start_here.ipynb", slip, f"{bo}/00.ipynb", more=["x = (1", "%matplotlib"])
+    fill("handout/bo/my_exercises.ipynb", {"share_rare": OWN}, f"{bo}/my_exercises.ipynb")
+    # Half finished and zipped; the private task is bo's notebook.
+    half = {"newcomer_value": zero["newcomer_value"]}
+    fill("handout/cy/00_start_here.ipynb", half, "tmp/lesson (1).ipynb")
+    fill("handout/bo/my_exercises.ipynb", {"share_rare": COPY}, "tmp/my_exercises.ipynb")
+    with zipfile.ZipFile("sent/cy_hand-in.zip", "w") as archive:
+        for path in Path("tmp").iterdir():
+            archive.write(path, path.name)
+    # Untouched, with a stamp that is none; in a folder with no name: known by its stamp.
+    fill("handout/di/00_start_here.ipynb", {}, "sent/attempt 1/notebook.ipynb")
+    damaged = "my_exercises:di:5:" + "0" * 32
+    wrong = {"share_rare": mine.mistakes[0].code}
+    fill("handout/di/my_exercises.ipynb", wrong, "sent/di/my_exercises.ipynb", stamp=damaged)
+    # One cell is no Python; a file is empty; nobody is known.
+    broken = zero | {"newcomer_value": "def newcomer_value(a, b, c, d:\n    return d"}
+    fill("handout/ed/00_start_here.ipynb", broken, "sent/ed/00_start_here.ipynb")
+    Path("sent/ed/my_exercises.ipynb").write_text("")
+    shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", "sent/unknown.ipynb")
+
+
+def recorded(monkeypatch):
+    """Let grading note what it would grade anew, and skip that."""
+    todo = []
+    monkeypatch.setattr(
+        grading, "_in_parallel", lambda jobs, limits, number: todo.extend(jobs) or iter(())
+    )
+    return todo
+
+
+def grade(*more):
+    return run("grade", "sent", *TASKS, "--roster", "roster.csv", "--jobs", "2", *more)
+
+
+@pytest.fixture(scope="module")
+def term(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("term")
+    (folder / "roster.csv").write_text(ROSTER, encoding="utf-8")
+    (folder / "my_exercises.py").write_text(guides_example(), encoding="utf-8")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        run("assign", "00", "01", "--private", "my_exercises.py", "--roster", "roster.csv")
+        send()
+        printed = grade()
+    finally:
+        os.chdir(before)
+    return SimpleNamespace(folder=folder, printed=printed)
+
+
+@works
+class TestAClass:
+    """In the order in which a term goes."""
+
+    @pytest.fixture(autouse=True)
+    def there(self, term, monkeypatch):
+        monkeypatch.chdir(term.folder)
+
+    def test_points(self):
+        rows = {row["id"]: row for row in table(Path("grades/grades.csv"))}
+        assert list(rows) == ["ada", "bo", "cy", "di", "ed", "flo"]
+        got = {who: [row[label] for label in ("0.1", "0.2", "1.1", "1.2", "1.3", "1.4", "mine.1")]
+               for who, row in rows.items()}  # fmt: skip
+        nothing = ["0"] * 4
+        assert got == {
+            "ada": ["1", "1", *(str(each.points) for each in lesson_01.EXERCISES), "2"],
+            "bo": ["0", "1", *nothing, "2"],
+            "cy": ["1", "0", *nothing, "2"],
+            "di": ["0", "0", *nothing, "0"],
+            "ed": ["0", "1", *nothing, "0"],
+            "flo": ["0", "0", *nothing, "0"],
+        }
+        assert (rows["ada"]["name"], rows["ada"]["email"]) == ("Ada Marsh", "ada@x.example")
+        assert rows["ada"]["points of 14"] == "11"
+        assert rows["bo"]["points of 14"] == "3"
+
+    def test_tables_for_platforms(self):
+        moodle = {row["ID number"]: row for row in table(Path("grades/moodle.csv"))}
+        assert moodle["ada"]["Grade"] == "11"
+        assert moodle["bo"]["00 · Start here"] == "1"
+        assert "0.1: not yet; 0.2: correct; 1.1: not tried" in moodle["bo"]["Feedback comments"]
+        canvas = table(Path("grades/canvas.csv"))
+        assert canvas[0]["Student"] == "    Points Possible"
+        assert (canvas[0]["00 · Start here"], canvas[0]["Who stands out?"]) == ("2", "5")
+        assert canvas[1]["SIS User ID"] == "ada"
+        assert canvas[2]["00 · Start here"] == "1"
+
+    def test_oddities_are_noted(self, term):
+        notes = {row["id"]: row["notes"] for row in table(Path("grades/grades.csv"))}
+        assert notes["ada"] == notes["flo"] == ""
+        assert re.search(r"Code cell \d+, line 1 was left out: '\(' was never closed", notes["bo"])
+        assert "handed out to bo" in notes["cy"]
+        assert "not one of this course's" in notes["di"]
+        assert "was left out" in notes["ed"]
+        assert notes["ed"].count("could not be read: the file is empty") == 1
+        assert "Not graded: unknown.ipynb: nobody in the roster" in term.printed
+        assert "6 students, mean" in term.printed
+
+    def test_each_student_has_a_page(self):
+        pages = {path.stem: path.read_text(encoding="utf-8")
+                 for path in Path("grades/feedback").glob("*.html")}  # fmt: skip
+        assert set(pages) == {"ada", "bo", "cy", "di", "ed", "flo"}
+        assert "Your attack recovered 200 of 200 patients" in pages["ada"]
+        assert "11 of 14 points" in pages["ada"]
+        assert "how far the average moved" in pages["bo"]
+        assert "Ada" not in pages["bo"]
+        assert "You count kinds of rows; count people." in pages["di"]
+        assert pages["flo"].count("Nothing was sent.") == 3
+        # Nobody is shown what is for the instructor.
+        assert not any("alike" in page for page in pages.values())
+
+    def test_the_class_at_a_glance(self):
+        page = Path("grades/class.html").read_text(encoding="utf-8")
+        assert "5 of 6 students sent something" in page
+        assert 'Nothing sent: <a href="feedback/flo.html">Flo Silent' in page
+        assert page.count("<td>mine.1</td><td>bo</td><td>cy</td>") == 1
+        pairs = page[page.index("Pairs of answers") :]
+        assert "<td>ada</td>" not in pairs[: pairs.index("</table>")]
+        assert "unknown.ipynb" in page
+
+    def test_what_was_graded_is_kept(self, monkeypatch):
+        kept = {path: path.read_bytes() for path in Path("grades").rglob("*") if path.is_file()}
+        todo = recorded(monkeypatch)
+        grade()
+        assert todo == []
+        after = {path: path.read_bytes() for path in Path("grades").rglob("*") if path.is_file()}
+        assert after == kept
+
+    def test_what_has_changed_is_graded_again(self, monkeypatch):
+        todo = recorded(monkeypatch)
+        path = Path("sent/ed/00_start_here.ipynb")
+        before = path.read_bytes()
+        fill(path, {}, more=["y = 1"])
+        grade("--out", "grades")
+        assert [(job.student.id, job.task.key) for job in todo] == [("ed", "00")]
+        path.write_bytes(before)
+        # Another limit, another task's source: all of it.
+        todo.clear()
+        grade("--seconds", "59")
+        assert len(todo) == 10
+        todo.clear()
+        with Path("my_exercises.py").open("a") as file:
+            file.write("# changed\n")
+        grade()
+        assert {job.task.key for job in todo} == {"my_exercises"}
+        Path("my_exercises.py").write_text(guides_example(), encoding="utf-8")
+
+    def test_a_grade_can_be_repeated(self):
+        """Another run of the same, without what was kept: the same marks, bit by bit."""
+        options = ["--private", "my_exercises.py", "--roster", "roster.csv", "--out", "second"]
+        run("grade", "sent", *options)
+        for path in Path("second/results").rglob("*.json"):
+            pair = [json.loads((Path(base) / path.relative_to("second")).read_text())
+                    for base in ("second", "grades")]  # fmt: skip
+            for each in pair:
+                del each["marked"]["seconds"]
+            assert pair[0] == pair[1]
+
+    def test_marks_by_hand(self, monkeypatch):
+        recorded(monkeypatch)
+        words = Path("grades/free_text.html").read_text(encoding="utf-8")
+        assert "The insurer: it &lt;b&gt;knows&lt;/b&gt; ages." in words
+        assert words.count("No answer.") == 4  # flo sent nothing
+        path = Path("grades/free_text.csv")
+        rows = table(path)
+        assert [row["student"] for row in rows] == ["ada", "bo", "cy", "di", "ed", "flo"]
+        # As a German spreadsheet writes it.
+        path.write_text('student;question;points;comment\nAda;mine.2;2,5;"Good;\nvery"\nbo;;;\n')
+        page = Path("grades/feedback/ada.html")
+        assert "3 points not marked yet" in page.read_text(encoding="utf-8")
+        grade()
+        (ada,) = [row for row in table(Path("grades/grades.csv")) if row["id"] == "ada"]
+        assert (ada["mine.2"], ada["points of 14"]) == ("2.5", "13.5")
+        assert "Good;\nvery" in page.read_text(encoding="utf-8")
+        # It is not written over.
+        assert path.read_text().startswith("student;")
+
+
+@works
+def test_the_guides_own_exercises(here):
+    """Solved, they get all points; the listed mistake is told its own message."""
+    (mine,) = (task := private_task(Path("my_exercises.py"))).exercises
+    assert [each.label for each in task.questions] == ["mine.2"]
+    for code, says in [(mine.reference, None)] + [(m.code, m.says) for m in mine.mistakes]:
+        namespace = {}
+        exec(code, namespace)
+        for number in range(3):
+            results = mine.run(LocalPeer(namespace), number, hidden=True)
+            problems = [result.problem for result in results if result.problem]
+            assert bool(problems) == bool(says)
+            assert not says or says in problems[0]
+    run("solutions", "--private", "my_exercises.py", "--out", "solved")
+    out = run("grade", "solved", "--private", "my_exercises.py", "--out", "trial")
+    assert "1 student, mean 2.0 of 5 (my_exercises)" in out
+
+
+def test_the_guides_commands_exist():
+    guide = (ROOT / "docs" / "grading.md").read_text(encoding="utf-8")
+    lines = re.findall(r"(?:^|`)privlab ((?:assign|grade|solutions) [^`\n#]*)", guide, re.M)
+    assert len(lines) >= 8
+    for name, *arguments in map(str.split, lines):
+        command = get_command(app).commands[name]
+        command.make_context(name, arguments).close()
+
+
+# ---------------------------------------------------------------- stopping and going on
+
+SLOW = "import time\ndef newcomer_value(a, b, c, d):\n    time.sleep(100)\n"
+
+
+def alive(processes):
+    found = []
+    for process in processes:
+        try:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def within(seconds, condition):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.1)
+
+
+@works
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped(here, monkeypatch, way):
+    """What is done is kept, nothing is left running, and the next run takes up the rest."""
+    run("assign", "00", "--roster", "roster.csv")
+    answers = references(lesson_00.EXERCISES)
+    fill("handout/ada/00_start_here.ipynb", answers, "sent/ada.ipynb")
+    for who in ("bo", "cy"):
+        fill(f"handout/{who}/00_start_here.ipynb", {"newcomer_value": SLOW}, f"sent/{who}.ipynb")
+    program = Path(sys.executable).with_name("privlab")
+    command = [program, "grade", "sent", "--roster", "roster.csv", "--jobs", "1"]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    top = psutil.Process(running.pid)
+    try:
+        within(60, Path("grades/results/00/ada.json").exists)
+        # The second is being graded: its process, bubblewrap, and what runs in it.
+        within(60, lambda: len(top.children(recursive=True)) >= 3)
+        inside = top.children(recursive=True)
+        os.killpg(running.pid, way)
+        _, errors = running.communicate(timeout=30)
+    finally:
+        running.kill()
+    within(10, lambda: not alive(inside))
+    if way == signal.SIGINT:
+        assert running.returncode == 130
+        assert "Run the same command again: what is graded is kept." in errors
+        assert "Traceback" not in errors
+    assert not Path("grades/grades.csv").exists()
+    todo = recorded(monkeypatch)
+    run("grade", "sent", "--roster", "roster.csv")
+    assert [job.student.id for job in todo] == ["bo", "cy"]
+    (ada,) = [row for row in table(Path("grades/grades.csv")) if row["id"] == "ada"]
+    assert ada["0.1"] == "1"
+
+
+@works
+def test_text_that_cannot_be_written(here):
+    """Halves of surrogate pairs in code, words, stamp and file name cost nobody anything."""
+    run("assign", "--private", "my_exercises.py", "--roster", "roster.csv")
+    (mine,) = private_task(Path("my_exercises.py")).exercises
+    code = mine.reference + "\nx = '<half>'\n"
+    words = {"Write your answer here.": "An <half>."}
+    changes = {"replace": words, "stamp": "<half>:ada:1:<half>", "more": ["y = '<half>'"]}
+    fill("handout/ada/my_exercises.ipynb", {"share_rare": code}, "sent/ada.ipynb", **changes)
+    path = Path("sent/ada.ipynb")
+    path.write_text(path.read_text().replace("<half>", "\\ud800"))
+    shutil.copy(path, os.fsencode("sent/") + b"\xff.ipynb")
+    out = run("grade", "sent", "--private", "my_exercises.py", "--roster", "roster.csv")
+    assert re.search(r"Not graded: \S+: nobody in the roster", out), out
+    (ada, *_) = table(Path("grades/grades.csv"))
+    assert ada["mine.1"] == "2"
+    assert "An ?." in Path("grades/free_text.html").read_text(encoding="utf-8")
+
+
+@works
+@pytest.mark.parametrize("how", ["raises", "dies"])
+def test_a_grader_that_fails_costs_one_grade(here, monkeypatch, how):
+    """Where the tests themselves go wrong, others are graded, and this one again the next time."""
+
+    def broken(cells, exercises, number, limits):
+        if "stumble" not in "".join(cells):
+            made = (Mark(e.label, e.title, e.points, e.points, "correct") for e in exercises)
+            return Marked(tuple(made))
+        if how == "dies":
+            os._exit(3)
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(grading, "mark", broken)
+    run("assign", "00", "--roster", "roster.csv")
+    fill("handout/ada/00_start_here.ipynb", {}, "sent/ada.ipynb", more=["stumble = 1"])
+    fill("handout/bo/00_start_here.ipynb", {}, "sent/bo.ipynb")
+    run("grade", "sent", "--roster", "roster.csv")
+    rows = {row["id"]: row for row in table(Path("grades/grades.csv"))}
+    assert (rows["ada"]["points of 2"], rows["bo"]["points of 2"]) == ("0", "2")
+    assert ("ZeroDivisionError: oh" if how == "raises" else "has died") in rows["ada"]["notes"]
+    assert not Path("grades/results/00/ada.json").exists()
+
+
+# ---------------------------------------------------------------- who sent what
+
+
+def test_the_latest_that_can_be_read_counts():
+    task, key = lesson_task("00"), bytes(32)
+    ada, bo = Student("ada"), Student("bo")
+    sent = [
+        Submission("1/old.ipynb", "00", ada, when=1),
+        Submission("2/new.ipynb", "00", ada, when=2),
+        Submission("3/broken.ipynb", "00", ada, when=3, problem="the file is empty"),
+        Submission("4/x.ipynb", "07", ada),
+        Submission("5/y.ipynb", "", bo),
+        Submission("6/z.ipynb", "00", None, assignment=stamp(key, "00", "BO")),
+        Submission("7/w.ipynb", "", None, assignment=stamp(bytes(31) + b"1", "00", "bo")),
+    ]
+    counted, notes, unclear = sort_out(sent, [task], [ada, bo], key)
+    assert {mine: each.place for mine, each in counted.items()} == {
+        ("ada", "00"): "2/new.ipynb",
+        ("bo", "00"): "6/z.ipynb",
+    }
+    told = " ".join(notes["ada", "00"])
+    assert "1/old.ipynb" in told
+    assert "3/broken.ipynb" in told
+    assert [place for place, _ in unclear] == ["4/x.ipynb", "5/y.ipynb", "7/w.ipynb"]
+    assert "lesson 07; graded are 00" in unclear[0][1]
+
+
+def results(*messages, label="1.1", code=""):
+    for number, message in enumerate(messages):
+        marked = Marked((Mark(label, "A title", 0, 1, "not yet", message),), (), {label: code})
+        yield Result(Student(f"s{number}"), "01", None, marked)
+
+
+def test_messages_that_differ_in_numbers_are_one():
+    told = ["-1.5 of 20 rows", "3 of 1,000 rows", "2e-05 of 7 rows", "no rows", "no rows", "x"]
+    report = Report([], list(results(*told)))
+    assert frequent_problems(report, "1.1") == [("-1.5 of 20 rows", 3), ("no rows", 2), ("x", 1)]
+    assert frequent_problems(report, "1.2") == []
+
+
+def test_public_and_short_answers_are_not_alike():
+    task = lesson_task("01")
+    generalise = task.exercises[2]
+    codes = [generalise.reference, *(mistake.code for mistake in generalise.mistakes)]
+    for code in (*codes, "", "def generalise(:", "def generalise(table):\n    return table"):
+        assert alike(list(results("", "", label="1.3", code=code)), [task]) == []
+    long = "def generalise(table):\n" + "".join(
+        f"    table = table.drop(columns=[{i}]) if {i} in table else table.copy()\n"
+        for i in range(9)
+    )
+    assert alike(list(results("", "", label="1.3", code=long)), [task]) == [("1.3", "s0", "s1", 1)]
+
+
+def test_no_cell_is_a_formula(tmp_path):
+    student = Student("+s1", '=HYPERLINK("http://x")', "@x")
+    task = Task("t", "T", (), (Question("t.1", "Q", "?"),), "t.ipynb")
+    marked = Marked((Mark("t.1", "Q", 0, 1, "not tried"),), ("-note",))
+    write_report(Report([task], [Result(student, "t", None, marked)]), tmp_path)
+    for path in tmp_path.glob("*.csv"):
+        for row in csv.reader(path.open(encoding="utf-8")):
+            assert not any(cell[:1] in "=+-@" for cell in row if cell)
+    # And the id that was made harmless is still known.
+    text = (tmp_path / "free_text.csv").read_text().replace("t.1,,", "t.1,1,")
+    (tmp_path / "free_text.csv").write_text(text)
+    assert read_marks(tmp_path / "free_text.csv", [task], [student]) == {("+s1", "t.1"): (1.0, "")}
+
+
+# ---------------------------------------------------------------- the notebook's own checks
+
+
+@pytest.fixture
+def no_seed():
+    yield
+    exercise.use_seed(0)
+
+
+def test_a_handed_out_notebook_is_checked_on_its_own_data(no_seed, monkeypatch):
+    seen = []
+
+    def look(self, answers, rng):
+        seen.append(rng.integers(2**40))
+        return "fine"
+
+    monkeypatch.setattr(lesson_00.Newcomer, "test_attack", look)
+    for assignment in (None, stamp(bytes(32), "00", "ada"), stamp(bytes(32), "00", "bo")):
+        privlab.start("00", assignment=assignment)
+        assert "correct" in lesson_00.q1.check().title
+        lesson_00.q1.require()
+    assert seen[::2] == seen[1::2]
+    assert len(set(seen)) == 3
+    for damaged in ("00:ada:5", "00:ada:x:00", ""):
+        with pytest.raises(ValueError, match="is damaged"):
+            privlab.start("00", assignment=damaged)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda a, b, c, d: c * d - a * b, None),
+        (lambda a, b, c, d: d - b, "how far the average moved"),
+        (lambda a, b, c, d: ..., "has no answer"),
+        (lambda a, b, c, d: time.sleep(5), "longer than"),
+    ],
+)
+def test_require(answer, told, monkeypatch):
+    monkeypatch.setitem(globals(), "newcomer_value", answer)
+    monkeypatch.setattr(lesson_00.Newcomer, "time_limit", 1)
+    if told is None:
+        lesson_00.q1.require(hidden=True)
+    else:
+        with pytest.raises(Wrong, match=told):
+            lesson_00.q1.require(hidden=True)
+
+
+def test_what_an_audit_measured_reaches_the_mark():
+    (audited,) = importlib.import_module("privlab.exercises.lesson_03").EXERCISES[:1]
+    for code, holds in ((audited.reference, True), (audited.mistakes[0].code, False)):
+        namespace = {}
+        exec(code, namespace)
+        found = audited.run(LocalPeer(namespace), 1)
+        measured = [each for result in found for each in result.measured]
+        assert measured
+        assert all(each.value <= each.limit for each in measured) == holds
+
+
+# ---------------------------------------------------------------- what is wrong with a command
+
+
+def broken_private(body):
+    Path("broken.py").write_text(body)
+    return ["assign", "--no-roster", "--private", "broken.py"]
+
+
+def written(name, body):
+    Path(name).write_bytes(body)
+    return name
+
+
+EXAMPLE = "from privlab.exercise import Exercise\nfrom privlab.grading.tasks import Question\n"
+GRADE = ("grade", "sent", "--lesson", "00", "--roster", "roster.csv")
+BAD = {
+    "no lesson": (lambda: ["assign", "--no-roster"], "name at least one lesson"),
+    "no such lesson": (lambda: ["assign", "99", "--no-roster"], "there is no lesson '99'"),
+    "one digit": (lambda: ["assign", "3", "--no-roster"], "there is no lesson '3'"),
+    "no class": (lambda: ["assign", "00"], "either --roster roster.csv or --no-roster"),
+    "two classes": (
+        lambda: ["assign", "00", "--roster", "roster.csv", "--no-roster"],
+        "either --roster roster.csv or --no-roster",
+    ),
+    "no such form": (
+        lambda: ["assign", "00", "--no-roster", "--format", "otter"],
+        "must be privlab or nbgrader, not 'otter'",
+    ),
+    "nbgrader and a class": (
+        lambda: ["assign", "00", "--format", "nbgrader", "--roster", "roster.csv"],
+        "makes one source for all",
+    ),
+    "nbgrader and a private task": (
+        lambda: ["assign", "--format", "nbgrader", "--private", "my_exercises.py"],
+        "my_exercises cannot go to nbgrader",
+    ),
+    "out is not empty": (
+        lambda: ["assign", "00", "--no-roster", "--out", "full"],
+        "out: full is there already and is not empty",
+    ),
+    "out is a file": (
+        lambda: ["assign", "00", "--no-roster", "--out", "roster.csv"],
+        "roster.csv is there already",
+    ),
+    "the key in the hand-out": (
+        lambda: ["assign", "00", "--no-roster", "--secret", "handout/key"],
+        "the key must not lie in handout",
+    ),
+    "the key is none": (
+        lambda: ["assign", "00", "--no-roster", "--secret", "roster.csv"],
+        "roster.csv is no key",
+    ),
+    "the key is a folder": (
+        lambda: ["assign", "00", "--no-roster", "--secret", "full"],
+        "full: Is a directory",
+    ),
+    "no such roster": (
+        lambda: ["assign", "00", "--roster", "nobody.csv"],
+        "roster: nobody.csv cannot be read",
+    ),
+    "a bad roster": (
+        lambda: ["assign", "00", "--roster", written("r.csv", b"id\n../x\n")],
+        "line 2 of r.csv has the id '../x'",
+    ),
+    "no private file": (
+        lambda: ["assign", "--no-roster", "--private", "../nothing.py"],
+        "there is no Python file ../nothing.py",
+    ),
+    "a private file of a strange name": (
+        lambda: ["assign", "--no-roster", "--private", written("my-task.py", b"")],
+        "must be named like a variable",
+    ),
+    "a private file that fails": (
+        lambda: broken_private("1 / 0"),
+        "broken.py cannot be run: ZeroDivisionError",
+    ),
+    "a private file that ends": (
+        lambda: broken_private("raise SystemExit(0)"),
+        "broken.py cannot be run: SystemExit",
+    ),
+    "a private file that is no Python": (
+        lambda: broken_private("def f(:"),
+        "broken.py cannot be run: SyntaxError",
+    ),
+    "a private file with nothing": (
+        lambda: broken_private("x = 1"),
+        "has neither EXERCISES nor QUESTIONS",
+    ),
+    "a private file with a class": (
+        lambda: broken_private(EXAMPLE + "EXERCISES = [Exercise]"),
+        "must hold exercises, not a type",
+    ),
+    "a private file with one exercise": (
+        lambda: broken_private(EXAMPLE + "EXERCISES = Exercise()"),
+        "EXERCISES must be a list",
+    ),
+    "a private exercise that lacks much": (
+        lambda: broken_private(EXAMPLE + "class A(Exercise): pass\nEXERCISES = [A()]"),
+        "A has no label",
+    ),
+    "a private exercise without a stub": (
+        lambda: broken_private(guides_example().replace("    stub = ", "    stab = ")),
+        "exercise mine.1 has no stub",
+    ),
+    "a private question that is none": (
+        lambda: broken_private("QUESTIONS = ['why?']"),
+        "must hold questions, not a str",
+    ),
+    "a private label": (
+        lambda: broken_private(EXAMPLE + "QUESTIONS = [Question('a b', '', '')]"),
+        "the label 'a b' must be",
+    ),
+    "a private label twice": (
+        lambda: broken_private(EXAMPLE + "QUESTIONS = 2 * [Question('a', '', '')]"),
+        "the same label",
+    ),
+    "a label of a lesson's": (
+        lambda: ["assign", "00", *broken_private(
+            EXAMPLE + "QUESTIONS = [Question('0.1', '', '')]")[1:]],
+        "the label '0.1'",
+    ),
+    "one private task twice": (
+        lambda: ["assign", "--no-roster", "--private", "my_exercises.py",
+                 "--private", "./full/my_exercises.py"],
+        "the name 'my_exercises'",
+    ),
+    "no submissions": (lambda: ["grade", "../nothing", "--lesson", "00"], "there is no ../nothing"),
+    "empty submissions": (lambda: ["grade", "empty", "--lesson", "00"], "no notebook and no zip"),
+    "no lesson to be told": (lambda: ["grade", "strange"], "could be told to belong to a lesson"),
+    "another key": (
+        lambda: [*GRADE, "--secret", "other.key"],
+        "there is no other.key, and the notebooks were handed out with a key",
+    ),
+    "no such marks": (lambda: [*GRADE, "--marks", "m.csv"], "marks: m.csv cannot be read"),
+    "marks without columns": (
+        lambda: [*GRADE, "--marks", "roster.csv"],
+        "needs the columns student, question and points",
+    ),
+    "too many points": (
+        lambda: [*GRADE, "--private", "my_exercises.py", "--marks",
+                 written("m.csv", b"student,question,points\nada,mine.2,4\n")],
+        "line 2 of m.csv: points must be 0 to 3, not '4'",
+    ),
+    "no points": (
+        lambda: [*GRADE, "--private", "my_exercises.py", "--marks",
+                 written("m.csv", b"student,question,points\nada,mine.2,nan\n")],
+        "points must be 0 to 3, not 'nan'",
+    ),
+    "marks for no question": (
+        lambda: [*GRADE, "--marks", written("m.csv", b"student,question,points\nada,mine.2,1\n")],
+        "names the question 'mine.2'; there are none",
+    ),
+    "marks for nobody": (
+        lambda: [*GRADE, "--private", "my_exercises.py", "--marks",
+                 written("m.csv", b"student,question,points\nadda,mine.2,1\n")],
+        "names 'adda', who is not in the roster",
+    ),
+    "marks twice": (
+        lambda: [*GRADE, "--private", "my_exercises.py", "--marks",
+                 written("m.csv", b"student,question,points\nada,mine.2,1\nAda,mine.2,2\n")],
+        "a second time",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_command_says_what_is_wrong(name, here):
+    for folder in ("full", "empty", "strange"):
+        Path(folder).mkdir()
+    shutil.copy("my_exercises.py", "full")
+    Path("strange/x.ipynb").write_text('{"cells": [], "nbformat": 4}')
+    task = lesson_task("00")
+    assign([task], Path("sent"), Path("roster.csv"), Path("privlab-secret.key"))
+    command, told = BAD[name]
+    done = CliRunner().invoke(app, command())
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith("privlab: ")
+    assert done.stderr.count("\n") == 1
+    assert told in done.stderr
+    assert not Path("grades").exists()
+
+
+@pytest.mark.parametrize("option", ["--memory", "--seconds", "--jobs"])
+@pytest.mark.parametrize("value", ["0", "-1", "inf", "much"])
+def test_limits_that_are_none(option, value, here):
+    done = CliRunner().invoke(app, ["grade", ".", option, value])
+    assert done.exit_code == 2
+    assert option in done.output
+
+
+def test_without_bubblewrap(here, monkeypatch):
+    sandbox.check.cache_clear()
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    assign([lesson_task("00")], Path("sent"), Path("roster.csv"), Path("privlab-secret.key"))
+    try:
+        done = CliRunner().invoke(app, GRADE)
+    finally:
+        sandbox.check.cache_clear()
+    assert done.exit_code == 2
+    assert "sudo apt install bubblewrap" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_a_folder_that_cannot_be_written(here):
+    Path("grades").write_text("a file")
+    assign([lesson_task("00")], Path("sent"), Path("roster.csv"), Path("privlab-secret.key"))
+    done = CliRunner().invoke(app, ["solutions", "00", "--out", "grades"])
+    assert done.exit_code == 2
+    assert done.stderr == "privlab: grades: File exists.\n"
