@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from math import comb
 from typing import Any
 
@@ -188,7 +189,7 @@ def missing(histograms, chosen):
                 raise Wrong(f"{told} {why}")
         if np.ptp(got) < 1e-12:
             raise Wrong(f"{told} You give the same number for all classes.")
-        if np.abs(got - wanted).max() < 0.02:
+        if np.abs(got - wanted).max() < 0.05:
             raise Wrong(f"{told} That is near the exact value, but not exact: count the draws.")
         raise Wrong(told)
 
@@ -321,6 +322,19 @@ class Leash(Exercise):
             ),
             "the same strength at any distance",
         ),
+        Mistake(
+            "the square forgotten",
+            _answer_11_2(
+                "gradients + mu / 2 * (weights - start) / np.linalg.norm(weights - start, axis=1, "
+                "keepdims=True).clip(1e-12)"
+            ),
+            "The square is forgotten",
+        ),
+        Mistake(
+            "stronger with each step",
+            _answer_11_2("gradients + mu * step * (weights - start)"),
+            "grows with the number of the step",
+        ),
         Mistake("a factor 2", _answer_11_2("gradients + 2 * mu * (weights - start)"), "twice"),
         Mistake(
             "the gradient lost", _answer_11_2("mu * (weights - start)"), "gradient of the data"
@@ -345,8 +359,11 @@ class Leash(Exercise):
                 f"The gradients have shape {gradients.shape}, what you return {got.shape}: a row "
                 "a client."
             )
-        same = lambda value: np.allclose(got, value, rtol=1e-5, atol=1e-8)  # noqa: E731
-        if same(_direction(*arguments)):
+        wanted = _direction(*arguments)
+        # As exact as 32-bit floats are, in which an answer may compute.
+        exact = max(1e-8, 1e-5 * float(np.abs(wanted).max()))
+        same = lambda value: np.allclose(got, value, rtol=1e-5, atol=exact)  # noqa: E731
+        if same(wanted):
             return
         apart, going = weights - start, (step < work)[:, None]
         lengths = np.linalg.norm(apart, axis=1, keepdims=True).clip(1e-12)
@@ -367,10 +384,17 @@ class Leash(Exercise):
                 apart.sum(axis=0),
                 "The distances are added up over the clients; each has a leash of its own.",
             ),
+            (
+                apart / lengths / 2,
+                "The square is forgotten: you take the gradient of μ/2 · ‖w − start‖.",
+            ),
             (apart / lengths, "You pull with the same strength at any distance: why the length?"),
             (apart / 2, "You pull half as hard: the derivative of the square brings a 2."),
             (2 * apart, "You pull twice as hard: the term is μ/2 · ‖w − start‖²."),
         ]
+        if step > 1:  # before the factor 2, which step 2 would look like
+            told = "Your pull grows with the number of the step; it depends on the distance alone."
+            ways.insert(0, (step * apart, told))
         if before is not None:
             ways.append(
                 (
@@ -381,7 +405,7 @@ class Leash(Exercise):
             )
         for way, why in ways:
             if same((gradients + mu * way) * going):
-                raise Wrong(f"With μ = {mu:g}: {why}")
+                raise Wrong(f"With μ = {mu:g}, in step {step}: {why}")
         if same(-(gradients + mu * apart) * going):
             raise Wrong("The sign: the loop subtracts what you return, as it does a gradient.")
         if same(gradients + mu * apart * going):
@@ -399,12 +423,11 @@ class Leash(Exercise):
                 f"{case}, clients that have done their work are pulled back to the start; they "
                 "should stand still."
             )
-        wanted = _direction(*arguments)
         worst = int(np.abs(got - wanted).max(axis=1).argmax())
+        shown = lambda rows: (np.round(rows[worst, :3], 5) + 0.0).tolist()  # noqa: E731, no -0.0
         raise Wrong(
             f"{case} and μ = {mu:g}, the direction of client {worst} should start with "
-            f"{np.round(wanted[worst, :3], 3).tolist()}; yours starts with "
-            f"{np.round(got[worst, :3], 3).tolist()}."
+            f"{shown(wanted)}; yours starts with {shown(got)}."
         )
 
     def _steps(
@@ -474,14 +497,24 @@ class Leash(Exercise):
 
 # ---- 11.3 --------------------------------------------------------------------------------------
 
-_BYTES, _MOST_STEPS, _DEALS = 2_000_000, 50, 8
+_BYTES, _MOST_STEPS = 2_000_000, 50
 _OWN = {"fedavg": None, "fedprox": "mu", "fedadam": "server_rate", "scaffold": None}
 _MODEL = federated.Network(features=64, outputs=10, hidden=32)
 _CLIENTS, _SHARE, _ALPHA, _BATCH = 10, 0.3, 0.1, 16
 
 
-#: The best of FedAvg: what an answer has to beat, on the same clients. The reference is ahead of it
-#: by 4.1 points; over students, whose clients differ, that spreads by 1.1: z = 3.6.
+#: Deals of clients on which settings are compared, and how many of them come first: settings that
+#: are far behind there are told so soon.
+_DEALS, _FIRST, _FAR = 24, 4, 0.05
+
+#: The last rounds, whose accuracies are averaged: it jumps from round to round.
+_LAST = 5
+
+#: By how much an answer has to beat tuned FedAvg, on the same clients. Over 72 deals, the reference
+#: is ahead of it by 4.5 points, which spread by 2.7 from deal to deal: for a student, who gets 24,
+#: z = 4.4. FedAdam (34 rounds, 40 steps, 0.4, 0.03) is ahead by 2.9, spread 2.7. FedAvg itself with
+#: 50 steps is by 0.3, spread 3.0: luck lifts it over the two points with z = 2.9.
+_AHEAD = 0.02
 _FEDAVG = {"method": "fedavg", "rounds": 34, "local_steps": 30, "learning_rate": 0.4}
 
 
@@ -570,7 +603,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return X / 16, y
 
 
-@cache
+@lru_cache(maxsize=1)
 def _deals(seed: int) -> list[tuple[federated.Clients, np.ndarray]]:
     """Return for each deal the clients, and the test images' rows."""
     X, y = _digits()
@@ -583,20 +616,27 @@ def _deals(seed: int) -> list[tuple[federated.Clients, np.ndarray]]:
     return made
 
 
-def _mean_accuracy(seed: int, settings: dict[str, Any], deals: int = _DEALS) -> float:
-    """Return the mean accuracy over the first deals after the last round."""
+def _accuracies(seed: int, settings: dict[str, Any], first: int, end: int) -> list[float]:
+    """Return for deals ``first`` to ``end - 1`` the mean accuracy over the last rounds."""
     X, y = _digits()
     found = []
-    for number_of, (clients, test) in enumerate(_deals(seed)[:deals]):
+    for number_of, (clients, test) in enumerate(_deals(seed)[first:end], first):
         # Rates that explode give NaN, which classifies nearly everything wrong.
         with np.errstate(all="ignore"):
-            *_, last = federated.fedavg(
+            run = federated.fedavg(
                 _MODEL, clients, settings["rounds"], settings["local_steps"],
                 settings["learning_rate"], np.random.default_rng([seed, number_of]), _BATCH,
                 _SHARE, **_hooks(settings, clients),
             )  # fmt: skip
-            found.append(np.mean(_MODEL.predict(last.weights, X[test]) == y[test]))
-    return float(np.mean(found))
+            last = np.array([each.weights for each in deque(run, _LAST)])
+            found.append(float(np.mean(_MODEL.predict(last, X[test]) == y[test])))
+    return found
+
+
+@cache
+def _plain(seed: int, first: int, end: int) -> list[float]:
+    """Return what tuned FedAvg reaches; who checks again does not wait for it again."""
+    return _accuracies(seed, _FEDAVG, first, end)
 
 
 def _answer_11_3(method: str, rounds: float, steps: float, rate: float, **own: float) -> str:
@@ -614,11 +654,11 @@ class Budget(Exercise):
     hints = (
         "Use up the bytes: how many rounds do they buy? SCAFFOLD gets two thirds of the others'.",
         "FedAvg forgets who is absent. FedAdam smooths at the server, SCAFFOLD corrects at home. "
-        "The tuning cell above says which rates suit them.",
-        "SCAFFOLD: 23 rounds, 30 local steps, a learning rate of 0.2. Or FedAdam: 34 rounds, 30 "
-        "local steps, a learning rate of 0.4, a server_rate of 0.03.",
+        "Two points are more than a better rate for FedAvg brings, and for FedAdam a near thing.",
+        "SCAFFOLD: 23 rounds, 30 local steps, a learning rate of 0.3.",
     )
-    reference = _answer_11_3("scaffold", 23, 30, 0.2)
+    reference = _answer_11_3("scaffold", 23, 30, 0.3)
+    time_limit = 60
     mistakes = (
         Mistake("a method unknown", _answer_11_3("adam", 30, 20, 0.4), "must be one of"),
         Mistake("no server rate", _answer_11_3("fedadam", 30, 20, 0.4), "no value for server_rate"),
@@ -648,20 +688,31 @@ class Budget(Exercise):
     )
 
     def test_accuracy(self, answers: Answers, rng: np.random.Generator) -> str:
-        """Train on eight deals, each with clients, batches and a start of its own."""
+        """Train on many deals, each with clients, batches and a start of its own."""
         settings, seed = answers["settings"], int(rng.integers(2**31))
-        got = _mean_accuracy(seed, settings)
+        ours, plain = [], []
+        for first, end in ((0, _FIRST), (_FIRST, _DEALS)):
+            ours += _accuracies(seed, settings, first, end)
+            plain += _plain(seed, first, end)
+            got, wanted = float(np.mean(ours)), float(np.mean(plain))
+            if got < wanted - _FAR:
+                break
         sent = settings["rounds"] * _per_round(settings["method"])
-        told = f"With {sent:,} bytes, {settings['method']} reaches an accuracy of {got:.1%}"
-        plain = _mean_accuracy(seed, _FEDAVG)
-        told += f"; tuned FedAvg has {plain:.1%} on the same clients"
-        if got <= plain:
-            raise Wrong(f"{told}: that is to be beaten. {self._why(seed, settings)}")
+        told = (
+            f"With {sent:,} bytes, {settings['method']} reaches an accuracy of {got:.1%} on "
+            f"{len(ours)} deals; tuned FedAvg has {wanted:.1%} on the same clients"
+        )
+        if got < wanted + _AHEAD:
+            advice = self._why(seed, settings, got - wanted)
+            raise Wrong(f"{told}: beat that by {100 * _AHEAD:g} points. {advice}")
         return f"{told}."
 
     @staticmethod
-    def _why(seed: int, settings: dict[str, Any]) -> str:
+    def _why(seed: int, settings: dict[str, Any], gain: float) -> str:
         """Try what could be better, on two deals, so that a wrong answer is told soon."""
+        method = "Try another method, or more work at home; see what won in the comparison above."
+        if settings["method"] in ("fedavg", "fedprox") and gain > -_AHEAD:
+            return method  # nothing that is left to tune brings two points
         most = _BYTES // _per_round(settings["method"])
         tried = {
             "a tenth of the learning rate": {"learning_rate": settings["learning_rate"] / 10},
@@ -673,14 +724,14 @@ class Budget(Exercise):
             tried["a server_rate of 0.03"] = {"server_rate": 0.03}
         if settings["method"] == "fedprox":
             tried["a small mu"] = {"mu": 0.01}
-        got = _mean_accuracy(seed, settings, 2)
-        better = {name: _mean_accuracy(seed, settings | each, 2) for name, each in tried.items()}
+        accuracy = lambda each: float(np.mean(_accuracies(seed, settings | each, 0, 2)))  # noqa: E731
+        got, better = accuracy({}), {name: accuracy(each) for name, each in tried.items()}
         best = max(better, key=lambda name: better[name])
-        if better[best] > got + 0.01:
+        if better[best] > got + _AHEAD:
             return (
                 f"For example, on two of them {best} would raise {got:.1%} to {better[best]:.1%}."
             )
-        return "Try another method, or more work at home; see what won in the comparison above."
+        return method
 
 
 q1 = Missing()
