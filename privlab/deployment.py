@@ -12,13 +12,13 @@ import json
 import linecache
 import re
 import ssl
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import flower as _flower  # its settings go to every process  # noqa: F401
 from .processes import Processes
+from .transport import load_certificate
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -180,12 +180,7 @@ def handshake(certificate: str, key: str, ca: str, host: str) -> str | None:
         ssl.SSLError: The server's side cannot start: its key does not fit, or a text is no PEM.
     """
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory(prefix="privlab-") as folder:
-        # Python reads a server's key from a file only.
-        file = Path(folder, "server.pem")
-        file.touch(mode=0o600)
-        file.write_text(f"{certificate}\n{key}")
-        server.load_cert_chain(file, password=lambda: "")
+    load_certificate(server, f"{certificate}\n{key}")
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Stricter than Flower 1.41's client, which falls back to the common name if there is no
     # alternative name; RFC 9525 and browsers do not.

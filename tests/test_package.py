@@ -18,6 +18,7 @@ MODULES = sorted((ROOT / "privlab").rglob("*.py"))
 HEAVY = {
     *("torch", "opacus", "tensorflow", "tensorflow_privacy", "tensorflow_federated", "jax"),
     *("flwr", "syft", "tenseal", "mpyc", "diffprivlib", "sklearn", "pycanon"),
+    *("cryptography", "nacl", "trustme", "requests"),
 }
 
 

@@ -18,7 +18,7 @@ HEADER = (
     "that\n# file, not this one.\n"
 )
 OPTIONS = (
-    *(f"--extra={name}" for name in ("lessons", "flower", "pysyft", "lab", "test")),
+    *(f"--extra={name}" for name in ("lessons", "flower", "pysyft", "encryption", "lab", "test")),
     "--strip-extras",
     *("--annotation-style", "line", "--no-header", "--quiet"),
     # The file must not say from where this computer fetches its packages.
