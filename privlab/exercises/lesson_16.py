@@ -6,12 +6,14 @@ import functools
 import hashlib
 import hmac
 import itertools
+import os
 import random
 import time
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -44,6 +46,44 @@ def _states(answers: Answers) -> dict[str, str]:
         elif isinstance(value, itertools.count):
             states[name] = repr(value)
     return states
+
+
+@contextlib.contextmanager
+def _counted(answers: Answers) -> Iterator[list[int]]:
+    """Note how many bytes the answer draws from the system, in a list; what it sees stays itself.
+
+    `secrets`, `SystemRandom` and PyNaCl draw them by `os.urandom`. As :func:`_states`, this sees
+    only what runs in this process.
+    """
+    drawn: list[int] = []
+    draw = os.urandom
+
+    def counting(size: int) -> bytes:
+        drawn.append(size)
+        return draw(size)
+
+    namespace = getattr(answers._peer, "namespace", {})
+    own = {name: counting for name, value in namespace.items() if value is draw}
+    with (
+        mock.patch.object(os, "urandom", counting),
+        mock.patch.object(random, "_urandom", counting),
+        mock.patch.dict(namespace, own),
+    ):
+        yield drawn
+
+
+def _from_system(answers: Answers, call: Callable[[], Any], least: int, what: str) -> None:
+    """Refuse an answer that draws fewer bytes from the system than it needs, where that is seen."""
+    if not hasattr(answers._peer, "namespace"):
+        return
+    with _counted(answers) as drawn:
+        call()
+    if sum(drawn) < least:
+        raise Wrong(
+            f"{what} should be drawn with `secrets`, all of it, but your code drew only "
+            f"{sum(drawn):,} random bytes where {least:,} are needed. A hash adds none, and a "
+            "clock or a counter can be guessed."
+        )
 
 
 def _unpredictable(answers: Answers, call: Callable[[], Any], what: str) -> Any:
@@ -546,11 +586,16 @@ def own(key, box, context):
                 names = list(patients)
                 names[row] = other
                 if self._opened(answers, key, names, boxes) is not None:
-                    was, now = (each if len(each) < 20 else "a long name" for each in
-                                (patients[row], other))  # fmt: skip
+                    names = patients[row], other
+                    looks_same = len({unicodedata.normalize("NFC", each) for each in names}) == 1
+                    was, now = (
+                        (ascii(each) if looks_same else repr(each))
+                        if len(each) < 20
+                        else "a long name"
+                        for each in names
+                    )
                     raise Wrong(
-                        f"A row was given to another patient ({was!r} became {now!r}), and all "
-                        "opens."
+                        f"A row was given to another patient ({was} became {now}), and all opens."
                     )
         return sum(map(len, known.values()))
 
@@ -690,6 +735,12 @@ def own(key, box, context):
                     "say, and after a restart it would not."
                 )
         return "Another program with the key reads the boxes."
+
+    def test_nonces_drawn(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Random bytes for every nonce."""
+        key, rows = rng.bytes(32), [(f"P{i}", "benign") for i in range(20)]
+        need = 12 * len(rows)
+        _from_system(answers, lambda: self._sealed(answers, key, rows), need, "Every nonce")
 
     def hidden_again(self, answers: Answers, rng: np.random.Generator) -> None:
         """Many boxes, other patients.
@@ -904,8 +955,8 @@ class Vault(Exercise):
         "it in both functions.",
         "Argon2id(salt=…, length=32, memory_cost=…, iterations=…, lanes=…).derive("
         "password.encode()): all but the password stands in the vault.",
-        "salt = os.urandom(16), nonce = os.urandom(12), 19 * 1024 KiB, 2 passes, 1 lane, then "
-        "AESGCM(key).encrypt(nonce, data, None).",
+        "salt = secrets.token_bytes(16), nonce = secrets.token_bytes(12), 19 * 1024 KiB, 2 passes, "
+        "1 lane, then AESGCM(key).encrypt(nonce, data, None).",
     )
     reference = _answer_16_2()
     mistakes = (
@@ -1139,6 +1190,11 @@ class Vault(Exercise):
         except Wrong:
             return False
 
+    def test_salt_and_nonce_drawn(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Random bytes for salt and nonce."""
+        call = functools.partial(answers.lock, "Ophelia42", rng.bytes(20))
+        _from_system(answers, call, 28, "Salt and nonce")
+
     def hidden_again(self, answers: Answers, rng: np.random.Generator) -> None:
         """Empty data and an empty password."""
         for password, data in (("", b"x"), ("пароль", b"")):
@@ -1214,15 +1270,15 @@ def _as_numbers(tokens: Iterable[bytes]) -> list[int]:
     return [int.from_bytes(token, "big") for token in tokens]
 
 
-def _relations(tokens: Iterable[bytes]) -> dict[str, set[int]]:
+def _relations(tokens: Iterable[bytes]) -> dict[str, Counter[int]]:
     """How pairs of tokens go with each other: sums without carry, differences, multiples."""
-    found: dict[str, set[int]] = {"sum (XOR)": set(), "difference": set(), "quotient": set()}
+    found = {"sum (XOR)": Counter(), "difference": Counter(), "quotient": Counter()}
     for a, b in itertools.combinations(_as_numbers(tokens), 2):
         low, high = min(a, b), max(a, b)
-        found["sum (XOR)"].add(low ^ high)
-        found["difference"].add(high - low)
+        found["sum (XOR)"][low ^ high] += 1
+        found["difference"][high - low] += 1
         if low and high % low == 0:
-            found["quotient"].add(high // low)
+            found["quotient"][high // low] += 1
     return found
 
 
@@ -1308,6 +1364,19 @@ class CountableColumn(Exercise):
                 listed="[mac(key, f'{{value}}|{{k}}') for k in range(10_000)]",
             ),
             "tokens together; 200",
+        ),
+        Mistake(
+            "in another order",
+            _answer_16_3().replace(
+                "    return [secrets.choice(tokens[value]) for i, value in enumerate(values)]",
+                "    return sorted(secrets.choice(tokens[value]) for value in values)",
+            ),
+            "The token of a row is not one of its value's",
+        ),
+        Mistake(
+            "a value's token plus a number's",
+            _answer_16_3(token="'%064x' % (int(mac(key, value), 16) ^ int(mac(key, str(k)), 16))"),
+            "comes back",
         ),
         Mistake(
             "in turn",
@@ -1435,6 +1504,11 @@ def number_of""",
         sizes, true = Counter(tokens), Counter(values)
         listed = self._count(answers, key, shares, sizes, true)
         numbers = {v: len(each) for v, each in listed.items()}
+        if any(token not in listed[v] for token, v in zip(tokens, values, strict=True)):
+            raise Wrong(
+                "The token of a row is not one of its value's: tokens stand in the order of the "
+                "values, or the column is lost."
+            )
         cells = Counter(zip(tokens, values, strict=True))
         commonest = max(shares, key=shares.get)
         baseline = true[commonest] / len(values)
@@ -1537,11 +1611,18 @@ def number_of""",
         theirs = _relations(own)
         for how, found in _relations(seen).items():
             # Tokens of 4 random bytes have 0.1 such pairs by chance.
-            if len(theirs[how] & found) >= 3:
+            if len(theirs[how].keys() & found.keys()) >= 3:
                 raise Wrong(
                     f"The {how} of two tokens is the same under every key: the attacker runs your "
                     "code with another key and sees which tokens belong together. Make each whole "
                     "token with the key."
+                )
+            # Of tokens of 3 random bytes a pair of pairs agrees, but hardly three.
+            often = max(found.values(), default=0)
+            if often >= 3 and how != "quotient":
+                raise Wrong(
+                    f"One {how} comes back {often} times among your tokens: whoever sees that "
+                    "groups them. Make each whole token with the key."
                 )
         if pair := next(_hashed_tokens(seen), None):
             raise Wrong(
@@ -1653,6 +1734,14 @@ def number_of""",
             f"Counts are exact. {'; '.join(told)}. Not graded: with education, sex and income in "
             f"the clear beside it, the attacker names {others:.0%} of the occupations."
         )
+
+    def test_tokens_drawn(self, answers: Answers, rng: np.random.Generator) -> None:
+        """Something random for each row."""
+        key, shares = rng.bytes(32), {"a": 0.6, "b": 0.3, "c": 0.1}
+        values = rng.choice(list(shares), 200).tolist()
+        several = {v: len(answers.tokens_of(v, key, shares)) > 1 for v in shares}
+        call = functools.partial(answers.encrypt, values, key, shares)
+        _from_system(answers, call, sum(several[v] for v in values), "The token of a row")
 
     def hidden_again(self, answers: Answers, rng: np.random.Generator) -> None:
         """Other columns."""
