@@ -21,6 +21,8 @@ from privlab.exercise import LocalPeer
 from privlab.exercises.lesson_17 import EXERCISES
 from privlab.transport import End, Service
 
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
 CA = trustme.CA()
 HUB, HOSPITAL = CA.issue_cert("localhost"), CA.issue_cert("a.example", common_name="Hungary")
 PEM = CA.cert_pem.bytes().decode()
@@ -43,18 +45,6 @@ def client_context(certificate=None):
     if certificate:
         certificate.configure_cert(context)
     return context
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left():
-    """Neither a thread nor a socket stays."""
-    descriptors = "/proc/self/fd"
-    count = len(os.listdir(descriptors)) if os.path.isdir(descriptors) else None
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) <= before
-    if count is not None:
-        assert len(os.listdir(descriptors)) <= count
 
 
 def raw(port, data):
