@@ -209,7 +209,7 @@ def grade(
     from .course import LESSONS
     from .grading.grade import grade as grade_class
     from .grading.pages import read_marks, write_report
-    from .grading.sandbox import Limits
+    from .grading.sandbox import Limits, keep_out
     from .grading.secret import read_key
     from .grading.submissions import collect, read_roster
 
@@ -232,6 +232,10 @@ def grade(
                 f"secret: there is no {secret}, and the notebooks were handed out with a key: name "
                 "the one that privlab assign has made"
             )
+        own = {"secret": [secret], "out": [out], "private": private or []}
+        for what, paths in ({} if unprotected else own).items():
+            for path in paths:
+                keep_out(what, path)
         key = read_key(secret)
         try:
             with tqdm(unit="notebook", desc="Grading", smoothing=0) as bar:

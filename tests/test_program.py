@@ -105,6 +105,26 @@ KEPT = {
     ),
     "a long sum": (["f = " + "1+" * 600 + "1"], ["f = " + "1+" * 600 + "1"]),
     "two in a line": (["ä = 1; k = 2; f = lambda: k", "l = 3"], ["ä = 1; k = 2; f = lambda: k"]),
+    "changed in a loop": (
+        ["d = []", "for i in range(3):\n    d.append(i)", "def f(): return d"],
+        ["d = []", "for i in range(3):", "    d.append(i)", "def f(): return d"],
+    ),
+    "changed in a comprehension": (
+        ["d = []", "[d.append(i) for i in range(3)]", "def f(): return d"],
+        ["d = []", "[d.append(i) for i in range(3)]", "def f(): return d"],
+    ),
+    "changed by whoever gets it": (
+        ["import random", "d = [1, 2]", "random.shuffle(d)", "print(d)", "def f(): return d"],
+        ["import random", "d = [1, 2]", "random.shuffle(d)", "def f(): return d"],
+    ),
+    "changed while something else is made of it": (
+        ["d = [1, 2]", "last = d.pop()", "def f(): return d"],
+        ["d = [1, 2]", "last = d.pop()", "def f(): return d"],
+    ),
+    "a name that is only annotated": (
+        ["def f(): return 1", "f: int"],
+        ["def f(): return 1"],
+    ),
     "deleted": (["a = 1", "del a", "def f(): return a"], ["a = 1", "del a", "def f(): return a"]),
 }
 

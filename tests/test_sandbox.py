@@ -338,3 +338,10 @@ def g():
 def test_protected_is_yes_or_no():
     with pytest.raises(ValueError, match="protected must be True or False"):
         Limits(protected=1)
+
+
+def test_what_students_could_read_is_refused(tmp_path):
+    sandbox.keep_out("secret", tmp_path / "key")
+    for folder in (sandbox.PACKAGE, sandbox.PACKAGE.parent / "data"):
+        with pytest.raises(ValueError, match="secret: .* which students' code can read"):
+            sandbox.keep_out("secret", folder / "key")

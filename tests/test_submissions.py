@@ -325,14 +325,22 @@ def markdown(source):
         ["<!-- answer essay.1 -->\n\nBecause."],
         ["Because."],  # the mark, which nobody sees, was overwritten
         ["<!-- answer essay.1 -->\n", "Because."],  # written below
+        ["<!-- answer essay.1 -->\n# Because."],
     ],
 )
 def test_answers_in_words(tmp_path, cells):
     sent = page()
     sent["cells"] += [markdown("## Question essay.1 · Why\n\nWhy?"), *map(markdown, cells)]
-    sent["cells"] += [markdown("## Question essay.2 · How"), markdown("# Notes"), markdown("No.")]
+    sent["cells"] += [
+        markdown("## Question essay.2 · How"),
+        markdown("## Exercise 3"),
+        markdown("No."),
+    ]
     (tmp_path / "x.ipynb").write_text(json.dumps(sent))
-    assert only(tmp_path).words == {"essay.1": "Because.", "essay.2": ""}
+    assert {k: v.lstrip("# ") for k, v in only(tmp_path).words.items()} == {
+        "essay.1": "Because.",
+        "essay.2": "",
+    }
 
 
 def test_times_in_a_zip_file(tmp_path):
@@ -341,3 +349,11 @@ def test_times_in_a_zip_file(tmp_path):
             archive.writestr(zipfile.ZipInfo(name, (2026, 1, day, 0, 0, 0)), text(CODE))
     first, second = collect(tmp_path)
     assert first.when - second.when == 24 * 3600
+
+
+def test_a_zip_file_of_everybody_without_a_roster(tmp_path):
+    (tmp_path / "moodle.zip").write_bytes(
+        zipped({"Ada_1_file_/x.ipynb": text(CODE), "bo.ipynb": text(CODE)})
+    )
+    found = collect(tmp_path / "moodle.zip")
+    assert [each.student.id for each in found] == ["Ada_1_file_", "bo"]

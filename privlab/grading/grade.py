@@ -12,6 +12,8 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
+import time
 import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,6 +105,13 @@ def sort_out(
             why = sent.problem or f"it belongs to {about}; graded are {', '.join(sorted(keys))}"
             unclear.append((sent.place, why))
             continue
+        if student and stamped and student.id.isdecimal():
+            meant = by_id.get(stamped[1].casefold())
+            if meant and meant != student:
+                # "lesson (2).ipynb" need not be from student 2, nor be whose stamp it bears.
+                told = f"its name says {student.id}, its stamp {meant.id}: rename it"
+                unclear.append((sent.place, told))
+                continue
         if student is None:
             told = "nobody in the roster is named by its folder, file name or stamp"
             unclear.append((sent.place, told if roster is not None else "it has no name"))
@@ -120,7 +129,8 @@ def sort_out(
         counted[mine] = best
         for other in sent:
             if other is not best:
-                notes[mine].append(f"Not counted, as there is a later one: {other.place}")
+                why = "it cannot be read" if other.problem else "there is a later one"
+                notes[mine].append(f"Not counted, as {why}: {other.place}")
     return counted, notes, unclear
 
 
@@ -170,10 +180,17 @@ def grade(
 
     Raises:
         NoSandbox: Code cannot be shut in here.
+        ValueError: The key is not the one of these notebooks.
     """
     limits = limits or Limits()
     if limits.protected:
         sandbox.check()
+    stamped = [each for each in submissions if each.assignment]
+    if len(stamped) > 2 and not any(read_stamp(key, each.assignment) for each in stamped):
+        raise ValueError(
+            f"secret: none of the {len(stamped)} notebooks was handed out with this key: name the "
+            "one that privlab assign has made"
+        )
     counted, notes, unclear = sort_out(submissions, tasks, roster, key)
     by_key = {task.key: task for task in tasks}
     sources = {task.key: _source(task) for task in tasks}
@@ -282,7 +299,8 @@ def _in_parallel(todo: Sequence[_Job], limits: Limits, jobs: int) -> Iterator[tu
     """Grade each submission in a process of its own, some at a time; yield what is done.
 
     A process of its own, because the tests work on what a submission returns: one that makes a test
-    hang or crash costs its own grade, not the run.
+    hang or crash costs its own grade, not the run. The tests have their own limits of time; what
+    gets round them (computing in C does) is ended here.
     """
     context = multiprocessing.get_context("fork")
     waiting, running = list(reversed(todo)), {}
@@ -294,16 +312,22 @@ def _in_parallel(todo: Sequence[_Job], limits: Limits, jobs: int) -> Iterator[tu
                 process = context.Process(target=_work, args=(job, limits, theirs, os.getpid()))
                 process.start()
                 theirs.close()
-                running[ours] = (job, process)
-            for ready in wait(list(running)):
-                job, process = running.pop(ready)
+                longest = sum(
+                    10 * each.time_limit + 2 * limits.seconds for each in job.task.exercises
+                )
+                running[ours] = (job, process, time.monotonic() + longest)
+            for _, process, end in running.values():
+                if time.monotonic() > end:
+                    process.kill()
+            for ready in wait(list(running), timeout=10):
+                job, process, _ = running.pop(ready)
                 marked = _received(ready, job)
                 process.join()
                 yield job, marked
     finally:
-        for _, process in running.values():
+        for _, process, _ in running.values():
             process.terminate()
-        for _, process in running.values():
+        for _, process, _ in running.values():
             process.join()
 
 
@@ -312,7 +336,8 @@ def _work(job: _Job, limits: Limits, pipe: Connection, parent: int) -> None:
     # Ctrl-C reaches all processes of a terminal: the one that started this one decides. Should that
     # one be killed, this one goes with it (PR_SET_PDEATHSIG), and so does the sandbox.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
         return
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -328,7 +353,7 @@ def _work(job: _Job, limits: Limits, pipe: Connection, parent: int) -> None:
 def _received(pipe: Connection, job: _Job) -> Marked:
     try:
         return Marked.from_json(pipe.recv())
-    except EOFError:
+    except (EOFError, OSError):
         return _failed(job, "the process that graded it has died")
     finally:
         pipe.close()

@@ -11,6 +11,7 @@ as not tried.
 
 import ast
 import bisect
+import builtins
 import functools
 import operator
 import re
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
+#: Calls of these show something: they change nothing that an answer needs.
+_SHOWING = frozenset({"print", "display", "plt", "plots", "ax", "axes", "fig"})
 #: These bind their names whatever happens; a loop or an ``if`` may not.
 _CERTAIN = (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
 
@@ -90,7 +93,9 @@ class _Statement:
     changes: set[str] = field(default_factory=set)
     reads: set[str] = field(default_factory=set)
     late: set[str] = field(default_factory=set)  # read when a function is called
+    calls: set[str] = field(default_factory=set)  # what a call may change
     certain: bool = False
+    lasting: bool = False
     everything: bool = False  # from x import *
     stub: bool = False
 
@@ -127,6 +132,7 @@ def _read(node: ast.stmt, cell: int, lines: Sequence[bytes]) -> _Statement:
     found = _Statement(cell, range(first, (node.end_lineno or first) + 1))
     found.certain = isinstance(node, _CERTAIN)
     found.stub = _is_stub(node)
+    found.lasting = isinstance(node, (ast.Import, ast.ImportFrom, ast.ClassDef, *_FUNCTIONS))
     if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
         found.everything = True
     else:
@@ -136,10 +142,17 @@ def _read(node: ast.stmt, cell: int, lines: Sequence[bytes]) -> _Statement:
         # function it may belong to a name of its own, which is none of those that are read here.
         if isinstance(part, ast.Attribute | ast.Subscript) and not isinstance(part.ctx, ast.Load):
             found.changes |= {_root(part)} & (found.reads | found.late)
-    # What a method is called on may be changed by it: words.append(…), model.eval().
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        changed = _root(node.value.func) if isinstance(node.value.func, ast.Attribute) else None
-        found.changes |= {changed} - {None}
+        # What a method is called on may be changed by it, wherever: words.append(…), model.eval().
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
+            found.calls |= {_root(part.func)} & found.reads
+        # And so may what a function gets, if nobody wants its result: shuffle(words), train(model).
+        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+            call = part.value
+            if _root(call.func) not in _SHOWING:
+                given = [*call.args, *(each.value for each in call.keywords)]
+                found.calls |= {_root(each) for each in given} & found.reads
+    if isinstance(node, ast.AnnAssign) and node.value is None:
+        found.binds.clear()  # "words: list" says something about a name and gives it no value
     return found
 
 
@@ -169,6 +182,10 @@ def _statements(cells: tuple[str, ...]) -> tuple[_Statement, ...]:
             found += [_read(node, number, lines) for node in ast.parse(code).body]
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue  # the cell is told to be broken by who runs it
+    # Modules, functions and classes: what is done with them leaves them as they are.
+    lasting = {name for each in found if each.lasting for name in each.binds} | set(dir(builtins))
+    for each in found:
+        each.changes |= each.calls - lasting
     return tuple(found)
 
 

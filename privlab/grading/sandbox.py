@@ -33,6 +33,9 @@ from .syscalls import rules
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
+#: Folders of this machine that can be read inside, beside those of the system.
+VISIBLE = frozenset({Path(sys.prefix), Path(sys.base_prefix), PACKAGE, data_dir()})
+
 #: Seconds between two looks at what the processes inside use.
 _PULSE = 0.1
 
@@ -117,8 +120,7 @@ def command(limits: Limits) -> list[str]:
             options += ["--ro-bind", path, path]
     if os.path.exists("/etc/ld.so.cache"):
         options += ["--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    visible = {Path(sys.prefix), Path(sys.base_prefix), PACKAGE, data_dir()}
-    for path in sorted(visible, key=lambda path: len(path.parts)):
+    for path in sorted(VISIBLE, key=lambda path: len(path.parts)):
         options += ["--ro-bind", str(path), str(path)]
     covered = [str(PACKAGE / "exercises"), str(PACKAGE / "grading")]
     for folder in covered:
@@ -173,6 +175,16 @@ def _start(limits: Limits, home: str, *program: str, **pipes: int) -> subprocess
             start_new_session=True,
             **pipes,
         )
+
+
+def keep_out(what: str, path: Path) -> None:
+    """Raise ``ValueError`` if students' code could read a file or a folder."""
+    for folder in (*VISIBLE, Path("/usr")):
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"{what}: {path} lies in {folder}, which students' code can read: work in another "
+                "folder"
+            )
 
 
 @functools.cache

@@ -245,21 +245,19 @@ def read_notebook(raw: bytes, place: str = "", private: Sequence[str] = ()) -> S
 def _words(cells: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Return the answers in words: what is in the cell for it, and in those that follow.
 
-    The mark of that cell cannot be seen in a rendered notebook, and is soon lost: then the first
-    cell after the question is the answer's.
+    The mark of that cell cannot be seen in a rendered notebook, and is soon lost: then what stands
+    between the question and the next is its answer, in whatever kind of cell.
     """
     words: dict[str, list[str]] = {}
     label = None
-    for kind, source in cells:
-        if kind != "markdown":
-            continue
+    for _, source in cells:
         if asked := _QUESTION.match(source):
             label = asked[1]
             words.setdefault(label, [])
         elif marked := _ANSWER.match(source):
             label = marked[1]
             words.setdefault(label, []).append(source[marked.end() :])
-        elif source.lstrip().startswith("#"):
+        elif re.match(r"\s*#+\s*Exercise\b", source):
             label = None
         elif label is not None:
             words[label].append(source)
@@ -304,6 +302,8 @@ def collect(
     """
     if not folder.exists():
         raise ValueError(f"submissions: there is no {folder}")
+    # A zip file that holds everybody's work is named after nobody.
+    everybodys = folder.is_file() and folder.suffix.lower() == ".zip"
     found = []
     for place, when, raw in _files(folder, _Room(roster)):
         try:
@@ -316,7 +316,8 @@ def collect(
         shown = "".join(
             each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in place
         )
-        found.append(replace(sent, place=shown, student=_whose(place, roster), when=when))
+        student = _whose(place.partition("/")[2] if everybodys else place, roster)
+        found.append(replace(sent, place=shown, student=student, when=when))
     return found
 
 
@@ -343,6 +344,8 @@ class _Room:
 def _whose(place: str, roster: Sequence[Student] | None) -> Student | None:
     if roster is not None:
         return owner(place, roster)
+    if not place:  # the zip file itself
+        return None
     first = PurePosixPath(place).parts[0]
     return Student(re.sub(r"[^\w.@+-]+", "_", PurePosixPath(first).stem)[:64].lstrip(".") or "_")
 
