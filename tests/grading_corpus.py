@@ -450,7 +450,7 @@ ENDS = [
           told="processes", harms="fills the process table"),
     Entry("a bomb of threads", _does(
         "while True: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
-        lines=["import threading, time", "threading.stack_size(65536)"]), LIMIT, told="threads",
+        lines=["import threading, time", "threading.stack_size(65536)"]), LIMIT, told="thread",
         harms="fills the process table"),
     Entry("leaves a bomb for the next exercise", _does(
         "threading.Thread(target=bomb, daemon=True).start()", lines=[
