@@ -216,7 +216,7 @@ def test_what_ends_the_process(code, why):
             peer.call("f", (), {})
         with pytest.raises(Dead, match=why):  # and it stays dead
             peer.call("f", (), {})
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert not left()
 
 
@@ -345,5 +345,5 @@ def test_protected_is_yes_or_no():
 def test_what_students_could_read_is_refused(tmp_path):
     sandbox.keep_out("secret", tmp_path / "key")
     for folder in (sandbox.PACKAGE, sandbox.PACKAGE.parent / "data"):
-        with pytest.raises(ValueError, match="secret: .* which students' code can read"):
+        with pytest.raises(ValueError, match=r"secret: .* which students' code can read"):
             sandbox.keep_out("secret", folder / "key")
