@@ -120,6 +120,14 @@ def command(limits: Limits) -> list[str]:
             options += ["--ro-bind", path, path]
     if os.path.exists("/etc/ld.so.cache"):
         options += ["--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    # Where the course itself lies below /tmp, the folders above it must not be writable, either.
+    above = {
+        str(Path(*path.parts[:3]))
+        for path in VISIBLE
+        if path.parts[:2] == ("/", "tmp") and len(path.parts) > 3
+    } - set(map(str, VISIBLE))
+    for folder in sorted(above):
+        options += ["--tmpfs", folder]
     for path in sorted(VISIBLE, key=lambda path: len(path.parts)):
         options += ["--ro-bind", str(path), str(path)]
     covered = [str(PACKAGE / "exercises"), str(PACKAGE / "grading")]
@@ -128,7 +136,7 @@ def command(limits: Limits) -> list[str]:
     worker = [PACKAGE / "grading" / name for name in ("__init__.py", "worker.py")]
     for path in worker:
         options += ["--ro-bind", str(path), str(path)]
-    for folder in covered:
+    for folder in (*covered, *sorted(above)):
         options += ["--remount-ro", folder]
     for name, value in _environment("/tmp").items():
         options += ["--setenv", name, value]
