@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .background import Background
+
 #: Seconds of silence after which the service gives a client up.
 SILENCE = 20
 
@@ -116,7 +118,7 @@ class Received(NamedTuple):
     content: Any
 
 
-class Service:
+class Service(Background):
     """A coordinator: takes ``POST`` requests with an update, over HTTP or HTTPS.
 
     It answers 200 and ``{"bytes": …, "client": …}``; 400 where the body makes no sense, 404 to
@@ -149,9 +151,9 @@ class Service:
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit must be a whole number, at least 1, not {limit!r}")
+        super().__init__()
         self.received: list[Received] = []
         self.refused: list[str] = []
-        self._errors: list[Exception] = []
         self._context, self._read, self._limit = context, read, limit
         self._server = _Server(self)
         self.port = int(self._server.server_address[1])
@@ -159,16 +161,6 @@ class Service:
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
         self._thread.start()
-
-    def __enter__(self) -> Service:
-        return self
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        self.close()
-        if self._errors:
-            if problem is None:
-                raise self._errors[0]
-            problem.add_note(f"read failed, too: {self._errors[0]!r}")
 
     def close(self) -> None:
         """Stop listening, end open connections, and wait for the threads."""

@@ -144,7 +144,7 @@ def test_what_read_raises_by_mistake_is_raised_at_the_end(kind, block):
 
     with pytest.raises(block or kind) as caught:
         call()
-    assert bool(block) == ("read failed" in "".join(getattr(caught.value, "__notes__", "")))
+    assert bool(block) == ("Service failed" in "".join(getattr(caught.value, "__notes__", "")))
 
 
 def test_who_just_leaves_is_not_refused():

@@ -203,7 +203,7 @@ def test_an_error_of_the_block_comes_first():
 
     with pytest.raises(KeyError) as caught:
         block()
-    assert "the tap failed" in caught.value.__notes__[0]
+    assert "Wiretap failed" in caught.value.__notes__[0]
 
 
 def test_tamper_that_returns_no_bytes_is_told():

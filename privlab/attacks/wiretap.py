@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..background import Background
+
 #: Bytes that the tap holds back at most in one direction before it stops reading.
 _BUFFER = 2**20
 #: Seconds that a server or a TLS handshake may take.
@@ -35,7 +37,7 @@ class Connection:
     received: bytearray = field(default_factory=bytearray)
 
 
-class Wiretap:
+class Wiretap(Background):
     """A tap on the way to a port; listens on 127.0.0.1 as long as its ``with`` block runs.
 
     With ``certificate`` it is a man in the middle: it speaks TLS to the client with a certificate
@@ -79,7 +81,7 @@ class Wiretap:
         self._certificate, self._upstream, self._host = certificate, upstream, host
         self.connections: list[Connection] = []
         self.failures: list[str] = []
-        self._errors: list[Exception] = []
+        super().__init__()
         self._lock = threading.Lock()
         self._open: dict[threading.Thread, list[socket.socket]] = {}
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -98,16 +100,6 @@ class Wiretap:
     def received(self) -> bytes:
         """What clients were sent in all connections, before any tampering."""
         return b"".join(bytes(each.received) for each in self.connections)
-
-    def __enter__(self) -> Wiretap:
-        return self
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        self.close()
-        if self._errors:
-            if problem is None:
-                raise self._errors[0]
-            problem.add_note(f"the tap failed, too: {self._errors[0]!r}")
 
     def close(self) -> None:
         """Stop listening, cut open connections, and wait for the threads."""
