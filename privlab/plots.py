@@ -91,6 +91,36 @@ def percent(axis: Axis) -> None:
     axis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
+def draw_table(axes: Axes, table: pd.DataFrame, longest: int = 18) -> None:
+    """Write a few rows of a table into a panel, without its index.
+
+    Args:
+        axes: The panel; its own axes are hidden.
+        table: The rows to write.
+        longest: Characters of a cell; the rest of a longer text becomes "…".
+    """
+    texts = [[str(value) for value in row] for row in table.to_numpy()]
+    short = [[t if len(t) <= longest else t[: longest - 1] + "…" for t in row] for row in texts]
+    axes.axis("off")
+    written = axes.table(
+        short, colLabels=list(table.columns), cellLoc="left", colLoc="left", bbox=(0, 0, 1, 1)
+    )
+    written.auto_set_font_size(False)
+    written.set_fontsize(8)
+    written.auto_set_column_width(range(len(table.columns)))
+    for (row, _), cell in written.get_celld().items():
+        cell.set(edgecolor="#DDDDDD", facecolor="#EEF4FA" if row == 0 else "white")
+
+
+def png(fig: Figure) -> bytes:
+    """Return the figure as a PNG file and close it; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    # No creation date or version in the file.
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(fig)
+    return buffer.getvalue()
+
+
 def show(fig: Figure, alt: str) -> None:
     """Show a figure in the notebook together with its text alternative.
 
@@ -112,12 +142,8 @@ def show(fig: Figure, alt: str) -> None:
         raise ValueError(
             f"alt must say what the figure shows, in at least 40 characters; got {alt!r}"
         )
-    buffer = io.BytesIO()
-    # No creation date or version in the file: the same figure gives the same bytes.
-    fig.savefig(buffer, format="png", metadata={"Software": None})
-    plt.close(fig)
     metadata = {"image/png": {"alt": alt}}
-    display({"image/png": buffer.getvalue(), "text/plain": alt}, metadata=metadata, raw=True)
+    display({"image/png": png(fig), "text/plain": alt}, metadata=metadata, raw=True)
     unfold = f"<details><summary>The figure in words</summary>{html.escape(alt)}</details>"
     display({"text/html": unfold, "text/plain": "(The figure in words is above.)"}, raw=True)
 

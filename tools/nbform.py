@@ -26,6 +26,9 @@ _SANITIZE = [
 # A bar of tqdm: "Training:  40%|████    | 4/10 [00:01<00:02, 3.9it/s]" or "12it [00:00, 90.1it/s]".
 _PROGRESS = re.compile(r"(\d+%\||\d+\S*it ).*\[[\d:?]+(<[\d:?]+)?, .*\]")
 
+# A widget lives in a kernel: a saved one is an error message to whoever opens the file.
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
 
 def read(path: Path) -> NotebookNode:
     """Read a notebook of format 4; cells without an id get one that depends on the cell alone."""
@@ -138,7 +141,8 @@ def _clean(output: NotebookNode, execution_count: int | None) -> NotebookNode:
         output.evalue = sanitised(output.evalue)
         output.traceback = [sanitised(line) for line in output.traceback]
     else:
-        output.data = nbformat.from_dict({k: _clean_data(k, v) for k, v in output.data.items()})
+        kept = {k: _clean_data(k, v) for k, v in output.data.items() if k != _WIDGET}
+        output.data = nbformat.from_dict(kept)
         if output.output_type == "execute_result":
             output.execution_count = execution_count
     return output
