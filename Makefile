@@ -9,7 +9,7 @@ LAB := .venv/lab/bin/python
 # The Python path or home of the caller's other projects would break the environments.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP
 
-.PHONY: help lab lab-only test notebooks lint lock audit-table bench-fashion bench-flower bench-grading clean python-there setup-all setup-lab
+.PHONY: help lab lab-only test notebooks lint lock picture audit-table bench-fashion bench-flower bench-grading soak colab clean python-there setup-all setup-lab
 
 help:
 	@echo 'make lab        set up everything, then open JupyterLab on the first notebook'
@@ -19,12 +19,17 @@ help:
 	@echo 'make notebooks  execute the notebooks and save their outputs (some: NB="01 02")'
 	@echo 'make lint       check the style of code and notebooks'
 	@echo 'make lock       write requirements/lab.txt anew from pyproject.toml (newest: UPGRADE=1)'
+	@echo 'make picture    compute the picture of the README anew (20 seconds)'
 	@echo 'make audit-table  audit both corpora and write the table in docs/auditor.md'
 	@echo 'make bench-fashion  accuracy at ε = 3 on all of Fashion-MNIST (5 minutes; other folder:'
 	@echo '                FASHION=/where/the/four/files/are)'
 	@echo 'make bench-flower  a loop, Flower and Flower in Ray train the same (2 minutes)'
 	@echo 'make bench-grading  a class of 30 graded, and the same by nbgrader (its Python:'
 	@echo '                NBGRADER=/path/to/python)'
+	@echo 'make soak       every notebook 20 times, every checker 1,000 times: days; goes on where it'
+	@echo '                was stopped (less: SOAK="--notebooks 03 --times 5 --minutes 30")'
+	@echo 'make colab      run the lessons as on Colab, in an environment like its own (some minutes;'
+	@echo '                some: NB="03 04"; its Python: COLAB_PYTHON=/path/to/python3.12)'
 	@echo 'make clean      delete the environments and what the tools left behind'
 	@echo 'All of them take another Python with PYTHON=/path/to/python3.11.'
 
@@ -48,6 +53,9 @@ lint: setup-lab
 lock: python-there
 	@"$(PYTHON)" tools/lock.py $(if $(UPGRADE),--upgrade)
 
+picture: setup-lab
+	@$(LAB) tools/picture.py
+
 audit-table: setup-lab
 	@$(LAB) tools/audit_table.py
 
@@ -59,6 +67,12 @@ bench-flower: setup-lab
 
 bench-grading: setup-lab
 	@$(LAB) tests/benchmarks/grading.py $(if $(NBGRADER),--nbgrader "$(NBGRADER)")
+
+soak: setup-all
+	@$(LAB) tools/soak.py $(SOAK)
+
+colab: setup-lab
+	@$(LAB) tools/colab.py $(if $(COLAB_PYTHON),--python "$(COLAB_PYTHON)") $(NB)
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache

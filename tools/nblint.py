@@ -310,8 +310,8 @@ def kernel_is_that_of_the_lesson(page: Page) -> Broken:
 @rule
 def repository_is_ours(page: Page) -> Broken:
     """Badges and links open this very notebook in the course's repository."""
-    ours = re.compile(rf"(?:^|/){REPOSITORY}(?![\w-])")
-    namesake = re.compile(rf"[^/]+/{REPOSITORY.split('/')[1]}(?![\w-])")
+    ours = re.compile(rf"(?:^|/){re.escape(REPOSITORY)}(?![\w-])")
+    namesake = re.compile(rf"[^/]+/{re.escape(REPOSITORY.split('/')[1])}(?![\w-])")
     own = f"notebooks/{page.path.name}"
     for cell in page.cells:
         for host, path in re.findall(r"https?://([^/\s]+)/([^\s)\"'>]+)", unquote(cell.source)):
