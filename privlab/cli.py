@@ -208,10 +208,11 @@ def grade(
 
     from .course import LESSONS
     from .grading.grade import grade as grade_class
-    from .grading.pages import read_marks, write_report
+    from .grading.report import write_report
     from .grading.sandbox import Limits, keep_out
     from .grading.secret import read_key
     from .grading.submissions import collect, read_roster
+    from .grading.words import Marks, read_marks
 
     with _explained():
         students = read_roster(roster) if roster else None
@@ -219,14 +220,14 @@ def grade(
         sent = collect(submissions, students, [path.stem for path in private or []])
         ready = {lesson.number for lesson in LESSONS if lesson.ready}
         lessons_sent = sorted({each.lesson for each in sent} & ready)
-        if not sent:
+        if all(each.other for each in sent):
             raise ValueError(f"submissions: there is no notebook and no zip file in {submissions}")
         if not (lessons or lessons_sent or private):
             raise ValueError("submissions: no notebook could be told to belong to a lesson")
         tasks = _tasks(lessons or ([] if private else lessons_sent), private)
         if marks is None and any(task.questions for task in tasks):
             marks = found if (found := out / "free_text.csv").exists() else None
-        by_hand = read_marks(marks, tasks, students) if marks else {}
+        by_hand = read_marks(marks, tasks, students) if marks else Marks()
         if not secret.exists() and any(each.assignment for each in sent):
             raise ValueError(
                 f"secret: there is no {secret}, and the notebooks were handed out with a key: name "
@@ -258,7 +259,7 @@ def grade(
         except KeyboardInterrupt:
             typer.echo("Stopped. Run the same command again: what is graded is kept.", err=True)
             raise typer.Exit(130) from None
-        write_report(report, out)
+        write_report(report, out, by_hand)
     points = [sum(r.points for r in report.results if r.student == s)
               for s in dict.fromkeys(r.student for r in report.results)]  # fmt: skip
     out_of = sum(task.out_of for task in tasks)
@@ -266,9 +267,15 @@ def grade(
     what = ", ".join(task.key for task in tasks)
     mean = sum(points) / max(len(points), 1)
     typer.echo(f"{people}, mean {mean:.1f} of {out_of} ({what}).")
+    if report.unsent:
+        found = f"; sent were {', '.join(lessons_sent)}" if lessons_sent else ""
+        typer.echo(f"Nobody sent {', '.join(report.unsent)}{found}.")
+    failed = sum(m.outcome == "not graded" for r in report.results for m in r.marked.marks)
+    if failed:
+        typer.echo(f"{failed} answers were not graded, as a test failed: see class.html.")
     reasons: dict[str, list[str]] = {}
-    for place, why in report.unclear:
-        reasons.setdefault(why, []).append(place)
+    for each in report.unclear:
+        reasons.setdefault(each.why, []).append(each.place)
     for why, places in reasons.items():
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
         typer.echo(f"Not graded: {places[0]}{more}: {why}.")
@@ -288,3 +295,60 @@ def solutions(
         paths = solved(_tasks(lessons, private), out)
     for path in paths:
         typer.echo(path)
+
+
+# ---- a fork of the course ----------------------------------------------------------------------
+
+
+@app.command()
+def badges(
+    repository: Annotated[
+        str | None,
+        typer.Option(
+            "--repo",
+            metavar="OWNER/NAME",
+            help="The repository on GitHub. Default: what privlab/course.py says.",
+            show_default=False,
+        ),
+    ] = None,
+    notebooks: Annotated[
+        Path | None,
+        typer.Option(
+            "--notebooks",
+            help="Only the notebooks in this folder, such as copies that you hand out.",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Change nothing; end with code 1 if something would change."),
+    ] = False,
+) -> None:
+    """Point badges, bootstrap cells and links at a fork, and write the README's lesson table.
+
+    Run it inside the checkout. Outputs and form of the notebooks stay as they are.
+    """
+    from . import badges as links
+    from .course import REPOSITORY
+
+    with _explained():
+        if notebooks is None:
+            root = links.find_checkout(Path.cwd())
+            planned = links.changes(root, repository)
+        else:
+            root = notebooks
+            planned = links.changes_of_notebooks(
+                notebooks, REPOSITORY if repository is None else repository
+            )
+        if not check:
+            links.write(planned)
+    for change in planned:
+        what = f"{change.links} link{'s' if change.links != 1 else ''}"
+        what = what if change.links else "the lesson table"
+        typer.echo(f"{change.path.relative_to(root)}: {what}")
+    if not planned:
+        typer.echo("Nothing to change.")
+    else:
+        files = f"{len(planned)} file{'s' if len(planned) != 1 else ''}"
+        typer.echo(f"{files} to change." if check else f"{files} changed.")
+    raise typer.Exit(1 if check and planned else 0)

@@ -28,14 +28,15 @@ from privlab.course import LESSONS
 from privlab.exercise import LocalPeer, Wrong
 from privlab.exercises import lesson_00, lesson_01
 from privlab.grading import grade as grading
-from privlab.grading import sandbox
+from privlab.grading import sandbox, tasks
 from privlab.grading.grade import Report, Result, alike, frequent_problems, sort_out
 from privlab.grading.handout import assign
 from privlab.grading.marking import Mark, Marked
-from privlab.grading.pages import read_marks, write_report
+from privlab.grading.report import write_report
 from privlab.grading.secret import read_key, read_stamp, seed, stamp
 from privlab.grading.submissions import Student, Submission
 from privlab.grading.tasks import Question, Task, lesson_task, private_task
+from privlab.grading.words import digest, read_marks
 
 works = pytest.mark.skipif(
     shutil.which("bwrap") is None, reason="bubblewrap is not installed (apt install bubblewrap)"
@@ -67,7 +68,7 @@ def run(*arguments):
 
 
 def table(path):
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -346,12 +347,17 @@ class TestAClass:
 
     def test_the_class_at_a_glance(self):
         page = Path("grades/class.html").read_text(encoding="utf-8")
-        assert "5 of 6 students sent something" in page
+        assert "5 of 6 students sent a notebook" in page
         assert 'Nothing sent: <a href="feedback/flo.html">Flo Silent' in page
-        assert page.count("<td>mine.1</td><td>bo</td><td>cy</td>") == 1
-        pairs = page[page.index("Pairs of answers") :]
-        assert "<td>ada</td>" not in pairs[: pairs.index("</table>")]
+        pairs = page[page.index("Answers that look alike") : page.index("For you alone")]
+        link = '<td><a href="feedback/{0}.html">{0}</a></td>'
+        assert pairs.count(f"<td>mine.1</td>{link.format('bo')}{link.format('cy')}") == 1
+        assert "ada" not in pairs
+        # Both answers side by side, as they were run.
+        assert re.search(r"<pre[^>]*><code>[^<]*share_rare\(rows, k\)", pairs)
+        assert re.search(r"<pre[^>]*><code>[^<]*share_rare\(table, least\)", pairs)
         assert "unknown.ipynb" in page
+        assert "cy_hand-in.zip/my_exercises.ipynb was handed out to bo" in page
 
     def test_what_was_graded_is_kept(self, monkeypatch):
         kept = {path: path.read_bytes() for path in Path("grades").rglob("*") if path.is_file()}
@@ -392,23 +398,94 @@ class TestAClass:
             assert pair[0] == pair[1]
 
     def test_marks_by_hand(self, monkeypatch):
-        recorded(monkeypatch)
         words = Path("grades/free_text.html").read_text(encoding="utf-8")
         assert "The insurer: it &lt;b&gt;knows&lt;/b&gt; ages." in words
         assert words.count("No answer.") == 4  # flo sent nothing
-        path = Path("grades/free_text.csv")
+        path, page = Path("grades/free_text.csv"), Path("grades/feedback/ada.html")
         rows = table(path)
         assert [row["student"] for row in rows] == ["ada", "bo", "cy", "di", "ed", "flo"]
+        assert (rows[0]["name"], rows[0]["status"]) == ("Ada Marsh", "to be marked")
+        assert rows[1]["status"] == "no answer"
         # As a German spreadsheet writes it.
-        path.write_text('student;question;points;comment\nAda;mine.2;2,5;"Good;\nvery"\nbo;;;\n')
-        page = Path("grades/feedback/ada.html")
+        text = path.read_text(encoding="utf-8-sig").replace(",", ";")
+        text = text.replace("mine.2;;;to be", 'mine.2;2,5;"Good;\nvery";to be')
+        path.write_text(text, encoding="utf-8")
         assert "3 points not marked yet" in page.read_text(encoding="utf-8")
         grade()
         (ada,) = [row for row in table(Path("grades/grades.csv")) if row["id"] == "ada"]
         assert (ada["mine.2"], ada["points of 14"]) == ("2.5", "13.5")
         assert "Good;\nvery" in page.read_text(encoding="utf-8")
-        # It is not written over.
-        assert path.read_text().startswith("student;")
+        # The table stays as the spreadsheet reads it.
+        assert "mine.2;2,5;" in (marked := path.read_text(encoding="utf-8-sig"))
+        grade()
+        assert path.read_text(encoding="utf-8-sig") == marked
+
+    def test_a_mark_counts_for_the_answer_that_was_marked(self):
+        mine, path = Path("sent/ada/mine.ipynb"), Path("grades/free_text.csv")
+        before = mine.read_bytes()
+        fill(mine, {}, replace={"The insurer:": "The landlord:"})
+        grade()
+        (ada,) = [row for row in table(Path("grades/grades.csv")) if row["id"] == "ada"]
+        assert (ada["mine.2"], ada["points of 14"]) == ("0", "11")
+        assert "3 points not marked yet" in Path("grades/feedback/ada.html").read_text()
+        assert "the mark was not applied" in Path("grades/class.html").read_text()
+        text = path.read_text(encoding="utf-8-sig")
+        old, new = [line for line in re.split(r"\n(?=\w+;)", text) if line.startswith("ada;")]
+        assert ("2,5" in old, "an earlier answer" in old) == (True, True)
+        assert "to be marked" in new
+        # Marked anew, in the line for the new answer.
+        path.write_text(text.replace("mine.2;;;to be", "mine.2;1;;to be"), encoding="utf-8")
+        grade()
+        (ada,) = [row for row in table(Path("grades/grades.csv")) if row["id"] == "ada"]
+        assert ada["mine.2"] == "1"
+        # Whoever goes back to the earlier answer has its mark again.
+        mine.write_bytes(before)
+        grade()
+        (ada,) = [row for row in table(Path("grades/grades.csv")) if row["id"] == "ada"]
+        assert ada["mine.2"] == "2.5"
+
+    def test_students_come_and_go(self):
+        """Whoever comes later gets a line, whoever leaves keeps theirs, and stops nothing."""
+        new = [line for line in ROSTER.splitlines() if not line.startswith("ada,")]
+        Path("roster.csv").write_text("\n".join([*new, "gil,Gil,"]), encoding="utf-8")
+        printed = grade()
+        text = Path("grades/free_text.csv").read_text(encoding="utf-8-sig")
+        assert re.search(r"\ngil;Gil;mine.2;;;no answer;none", text)
+        assert re.search(r'\nada;Ada Marsh;mine.2;2,5;"Good;\r?\nvery";not in the class', text)
+        assert re.search(r"free_text.csv: line \d+ names 'ada', who is not in the roster", printed)
+        # No page of hers is left that could be sent by mistake.
+        assert not Path("grades/feedback/ada.html").exists()
+        assert Path("grades/feedback/gil.html").exists()
+        Path("roster.csv").write_text(ROSTER, encoding="utf-8")
+        grade()
+        (ada,) = [row for row in table(Path("grades/grades.csv")) if row["id"] == "ada"]
+        assert ada["mine.2"] == "2.5"
+
+    def test_marks_without_digits_count_for_any_answer(self):
+        Path("m.csv").write_bytes("student,question,points,comment\nAda,mine.2,3,Näh\n".encode())
+        printed = grade("--marks", "m.csv", "--out", "marked")
+        assert "roster" not in printed.replace("nobody in the roster", "")
+        (ada,) = [row for row in table(Path("marked/grades.csv")) if row["id"] == "ada"]
+        assert ada["mine.2"] == "3"
+        (line, *_) = table(Path("marked/free_text.csv"))
+        assert (line["points"], line["comment"], line["status"]) == ("3", "Näh", "marked")
+        assert line["answer"].startswith("x")
+
+    def test_feedback_as_moodle_takes_it(self):
+        with zipfile.ZipFile("grades/feedback.zip") as archive:
+            (name,) = archive.namelist()
+            page = archive.read(name)
+        # Moodle reads name, number, kind and source off the first part of the path.
+        folder, file = name.split("/")
+        assert folder.split("_", 4)[1:4] == ["4711", "assignsubmission", "file"]
+        assert file == "feedback.html"
+        assert page == Path("grades/feedback/bo.html").read_bytes()
+
+    def test_grades_of_two_assignments_are_kept_apart(self):
+        command = ["grade", "sent", "--lesson", "00", "--roster", "roster.csv"]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 2
+        assert "out: grades holds the grades of 01, my_exercises" in done.stderr
 
 
 @works
@@ -541,7 +618,105 @@ def test_a_grader_that_fails_costs_one_grade(here, monkeypatch, how):
     assert not Path("grades/results/00/ada.json").exists()
 
 
+@works
+def test_a_test_that_fails_is_told_to_whoever_wrote_it(here):
+    """A mistake in an instructor's own test costs no points and is not blamed on the student."""
+    body = guides_example().replace("if abs(got - right) > 1e-9:", "if got / (k - 5) > 9:")
+    Path("my_exercises.py").write_text(body, encoding="utf-8")
+    (mine,) = private_task(Path("my_exercises.py")).exercises
+    run("assign", "--private", "my_exercises.py", "--roster", "roster.csv")
+    fill("handout/ada/my_exercises.ipynb", references([mine]), "sent/ada.ipynb")
+    fill("handout/bo/my_exercises.ipynb", {}, "sent/bo.ipynb")
+    command = ["grade", "sent", "--private", "my_exercises.py", "--roster", "roster.csv"]
+    printed = run(*command)
+    assert "1 answers were not graded, as a test failed" in printed
+    line = 1 + body[: body.index("if got /")].count("\n")
+    told = f"test_some: ZeroDivisionError: float division by zero (my_exercises.py, line {line})"
+    page = Path("grades/class.html").read_text(encoding="utf-8")
+    assert f"A test failed: {told}" in page[page.index("For you alone") :]
+    assert "1 answer was not graded" in page
+    ada = Path("grades/feedback/ada.html").read_text(encoding="utf-8")
+    assert "failed on our side" in ada
+    assert "ZeroDivision" not in ada
+    assert "up to 2 points" in ada
+    rows = {row["id"]: row["mine.1"] for row in table(Path("grades/grades.csv"))}
+    assert (rows["ada"], rows["bo"]) == ("", "0")
+    # Mended, it is graded without more ado.
+    Path("my_exercises.py").write_text(guides_example(), encoding="utf-8")
+    run(*command)
+    assert table(Path("grades/grades.csv"))[0]["mine.1"] == "2"
+
+
+@works
+def test_a_small_answer_that_a_test_makes_much_of(here, monkeypatch):
+    """A thousand million rows without columns are a few bytes, until a test lists them."""
+    monkeypatch.setattr(grading, "TESTS", 100 << 20)
+    body = guides_example().replace('{"share_rare": number}', '{"share_rare": array(2, "a table")}')
+    body = body.replace("import Answers,", "import Answers, array,")
+    body = body.replace("if abs(got - right) > 1e-9:", "if len(got.tolist()) == k:")
+    Path("my_exercises.py").write_text(body, encoding="utf-8")
+    run("assign", "--private", "my_exercises.py", "--roster", "roster.csv")
+    code = "import numpy as np\ndef share_rare(rows, k):\n    return np.zeros((10**9, 0))"
+    fill("handout/ada/my_exercises.ipynb", {"share_rare": code}, "sent/ada.ipynb")
+    options = ["--private", "my_exercises.py", "--roster", "roster.csv", "--memory", "0.5"]
+    run("grade", "sent", *options)
+    assert "MemoryError" in Path("grades/class.html").read_text(encoding="utf-8")
+
+
+def test_what_a_private_file_imports_is_part_of_it(here):
+    Path("kit").mkdir()
+    Path("kit/__init__.py").write_text("")
+    Path("kit/sizes.py").write_text("from .deep import ROWS\n")
+    Path("kit/deep.py").write_text("ROWS = 200\n")
+    Path("helper.py").write_text("def unused(): pass\n")
+    body = guides_example().replace("import numpy", "from kit import sizes\nimport numpy")
+    Path("my_exercises.py").write_text(body.replace("(200, 2)", "(sizes.ROWS, 2)"))
+    before, folders = set(sys.modules), list(sys.path)
+    try:
+        task = private_task(Path("my_exercises.py"))
+        found = {path.relative_to(Path.cwd()).as_posix() for path in tasks.sources(task)}
+    finally:
+        sys.path[:] = folders
+        for name in set(sys.modules) - before:
+            del sys.modules[name]
+    assert found == {"my_exercises.py", "kit/__init__.py", "kit/sizes.py", "kit/deep.py"}
+
+
 # ---------------------------------------------------------------- who sent what
+
+
+@works
+def test_whoever_sent_something_did_not_send_nothing(here):
+    """A wrong kind of file, a broken notebook: told to both, and to no platform as 0."""
+    run("assign", "00", "--roster", "roster.csv")
+    answers = references(lesson_00.EXERCISES)
+    fill("handout/ada/00_start_here.ipynb", answers, "sent/ada/00_start_here.ipynb.txt")
+    for name, body in {
+        "bo/my answer.pdf": b"%PDF",
+        "cy/x.ipynb": b"{broken",
+        "di.py": b"x",
+    }.items():
+        path = Path("sent", name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(body)
+    Path("sent/ada/extra.txt").write_text("x")
+    printed = run("grade", "sent", "--lesson", "00", "--lesson", "01", "--roster", "roster.csv")
+    assert "Nobody sent 01; sent were 00." in printed
+    page = {
+        path.stem: path.read_text(encoding="utf-8") for path in Path("grades/feedback").iterdir()
+    }
+    why = "it is no notebook (.ipynb) and no zip file."
+    assert f"bo/my answer.pdf: {why}" in page["bo"]
+    assert "cy/x.ipynb: the file is no notebook" in page["cy"]
+    assert f"di.py: {why}" in page["di"]
+    assert {who for who in page if "Nothing was sent" in page[who]} == {"ed", "flo"}
+    text = Path("grades/class.html").read_text(encoding="utf-8")
+    assert "1 of 6 students sent a notebook" in text
+    assert "Nobody sent 01." in text
+    assert re.search("no notebook that could be told to be for this: .*Bo .*Cy.*Di", text)
+    assert "ada/extra.txt" in text
+    for name, column in (("moodle.csv", "Grade"), ("canvas.csv", "00 · Start here")):
+        assert [row[column] for row in table(Path("grades", name))[-6:]] == ["2", *[""] * 5]
 
 
 def test_the_latest_that_can_be_read_counts():
@@ -556,21 +731,26 @@ def test_the_latest_that_can_be_read_counts():
         Submission("6/z.ipynb", "00", None, assignment=stamp(key, "00", "BO")),
         Submission("7/w.ipynb", "", None, assignment=stamp(bytes(31) + b"1", "00", "bo")),
     ]
-    counted, notes, unclear = sort_out(sent, [task], [ada, bo], key)
-    assert {mine: each.place for mine, each in counted.items()} == {
+    found = sort_out(sent, [task], [ada, bo], key)
+    assert {mine: each.place for mine, each in found.counted.items()} == {
         ("ada", "00"): "2/new.ipynb",
         ("bo", "00"): "6/z.ipynb",
     }
-    told = " ".join(notes["ada", "00"])
+    told = " ".join(found.notes["ada", "00"])
     assert "1/old.ipynb" in told
     assert "3/broken.ipynb" in told
-    assert [place for place, _ in unclear] == ["4/x.ipynb", "5/y.ipynb", "7/w.ipynb"]
-    assert "lesson 07; graded are 00" in unclear[0][1]
+    # What belongs to another lesson is nothing that the student has to care about here.
+    assert [(each.place, each.student) for each in found.unclear] == [
+        ("4/x.ipynb", None),
+        ("5/y.ipynb", bo),
+        ("7/w.ipynb", None),
+    ]
+    assert "lesson 07; graded are 00" in found.unclear[0].why
 
 
-def results(*messages, label="1.1", code=""):
+def results(*messages):
     for number, message in enumerate(messages):
-        marked = Marked((Mark(label, "A title", 0, 1, "not yet", message),), (), {label: code})
+        marked = Marked((Mark("1.1", "A title", 0, 1, "not yet", message),))
         yield Result(Student(f"s{number}"), "01", None, marked)
 
 
@@ -586,12 +766,13 @@ def test_public_and_short_answers_are_not_alike():
     generalise = task.exercises[2]
     codes = [generalise.reference, *(mistake.code for mistake in generalise.mistakes)]
     for code in (*codes, "", "def generalise(:", "def generalise(table):\n    return table"):
-        assert alike(list(results("", "", label="1.3", code=code)), [task]) == []
+        assert alike({("s0", "1.3"): code, ("s1", "1.3"): code}, [task]) == []
     long = "def generalise(table):\n" + "".join(
         f"    table = table.drop(columns=[{i}]) if {i} in table else table.copy()\n"
         for i in range(9)
     )
-    assert alike(list(results("", "", label="1.3", code=long)), [task]) == [("1.3", "s0", "s1", 1)]
+    pair = {("s0", "1.3"): long, ("s1", "1.3"): long}
+    assert alike(pair, [task]) == [("1.3", "s0", "s1", 1)]
 
 
 def test_no_cell_is_a_formula(tmp_path):
@@ -600,12 +781,16 @@ def test_no_cell_is_a_formula(tmp_path):
     marked = Marked((Mark("t.1", "Q", 0, 1, "not tried"),), ("-note",))
     write_report(Report([task], [Result(student, "t", None, marked)]), tmp_path)
     for path in tmp_path.glob("*.csv"):
-        for row in csv.reader(path.open(encoding="utf-8")):
+        assert path.read_bytes().startswith(b"\xef\xbb\xbf")  # Excel asks for it
+        for row in csv.reader(path.open(encoding="utf-8-sig")):
             assert not any(cell[:1] in "=+-@" for cell in row if cell)
     # And the id that was made harmless is still known.
-    text = (tmp_path / "free_text.csv").read_text().replace("t.1,,", "t.1,1,")
-    (tmp_path / "free_text.csv").write_text(text)
-    assert read_marks(tmp_path / "free_text.csv", [task], [student]) == {("+s1", "t.1"): (1.0, "")}
+    path = tmp_path / "free_text.csv"
+    path.write_bytes(path.read_bytes().replace(b"t.1,,", b"t.1,1,"))
+    marks = read_marks(path, [task], [student])
+    (line,) = marks.lines["+s1", "t.1"]
+    assert (line.student, line.points, line.answer) == ("+s1", 1.0, digest(""))
+    assert marks.strangers == []
 
 
 # ---------------------------------------------------------------- the notebook's own checks
@@ -664,6 +849,26 @@ def test_what_an_audit_measured_reaches_the_mark():
         measured = [each for result in found for each in result.measured]
         assert measured
         assert all(each.value <= each.limit for each in measured) == holds
+
+
+@pytest.mark.parametrize(
+    "folder", ["Ada Marsh_7_assignsubmission_file", "Ada_7_assignsubmission_file_"]
+)
+@pytest.mark.parametrize("form", ["moodle.zip/{}/03.ipynb", "{}/a/b.ipynb", "m.zip/{}x.ipynb"])
+def test_folders_of_moodle(folder, form, tmp_path):
+    """As Moodle names them since 4.1, before that, and without a folder for each student."""
+    ada, task = Student("ada"), Task("t", "T", (), (Question("t.1", "Q", "?"),), "t.ipynb")
+    marked = Marked((Mark("t.1", "Q", 0, 1, "not tried"),))
+    if form.endswith("}x.ipynb"):
+        folder = folder.removesuffix("_") + "_"
+    sent = Submission(form.format(folder), "t", ada)
+    write_report(Report([task], [Result(ada, "t", sent, marked)]), tmp_path)
+    with zipfile.ZipFile(tmp_path / "feedback.zip") as archive:
+        assert archive.namelist() == [f"{folder.removesuffix('_')}_/feedback.html"]
+    # Another platform's names: Moodle could not take it.
+    sent = Submission("ada_7/x.ipynb", "t", ada)
+    write_report(Report([task], [Result(ada, "t", sent, marked)]), tmp_path)
+    assert not (tmp_path / "feedback.zip").exists()
 
 
 # ---------------------------------------------------------------- what is wrong with a command
@@ -818,10 +1023,14 @@ BAD = {
         lambda: [*GRADE, "--marks", written("m.csv", b"student,question,points\nada,mine.2,1\n")],
         "names the question 'mine.2'; there are none",
     ),
-    "marks for nobody": (
+    "marks in another character set": (
         lambda: [*GRADE, "--private", "my_exercises.py", "--marks",
-                 written("m.csv", b"student,question,points\nadda,mine.2,1\n")],
-        "names 'adda', who is not in the roster",
+                 written("m.csv", "student,question,points\nÅsa,mine.2,1\n".encode("cp1252"))],
+        "m.csv cannot be read, as it is not saved as UTF-8 (in Excel: Save As, CSV UTF-8;",
+    ),
+    "only other files": (
+        lambda: ["grade", str(Path(written("empty/x.pdf", b"%PDF")).parent), "--lesson", "00"],
+        "no notebook and no zip",
     ),
     "marks twice": (
         lambda: [*GRADE, "--private", "my_exercises.py", "--marks",

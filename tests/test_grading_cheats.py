@@ -40,8 +40,8 @@ from privlab.exercise import Exercise, Wrong
 from privlab.grading.grade import grade
 from privlab.grading.marking import Marked, mark
 from privlab.grading.notebooks import defined_names
-from privlab.grading.pages import write_report
 from privlab.grading.program import python
+from privlab.grading.report import write_report
 from privlab.grading.sandbox import Limits
 from privlab.grading.secret import stamp
 from privlab.grading.submissions import Student, collect
@@ -258,7 +258,8 @@ def test_files_that_cheat(tmp_path):
     for number, each in enumerate(entries):
         marked = results[f"s{number:02}"].marked
         assert tuple(mark.points for mark in marked.marks) == each.earns, (each.name, marked)
-        told = " ".join([*marked.notes, *(why for _, why in report.unclear)])
+        told = [*marked.notes, *(file.why for file in report.unclear)]
+        told = " ".join([*told, *(remark.text for remark in report.remarks)])
         assert each.noted in told, (each.name, marked)
     written = set(tmp_path.rglob("*")) - before
     assert all(path.is_relative_to(tmp_path / "out") for path in written)

@@ -12,9 +12,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from privlab.grading.grade import Report, Result
+from privlab.grading.grade import Remark, Report, Result, Unclear
 from privlab.grading.marking import Mark, Marked
-from privlab.grading.pages import bars, class_page, write_report
+from privlab.grading.pages import MOST_COUNTS, bars, class_page, shares
+from privlab.grading.report import write_report
 from privlab.grading.submissions import Student, Submission
 from privlab.grading.tasks import Question, Task, lesson_task
 
@@ -71,18 +72,19 @@ def example():
 
     yes = (
         "correct",
-        {"evidence": ("It held on 12 pairs.", "More `evidence`."), "measured": WITHIN},
+        {"evidence": ("The attack named 3 of 5,000.", "More `evidence`."), "measured": WITHIN},
     )
     no = ("not yet", {"message": proof, "measured": OVER, "test": "test_audit",
                       "evidence": ("The values have the right shape.",)})  # fmt: skip
     stopped = ("stopped", {"message": "Your code was stopped: it took longer than 60 s."})
+    failed = ("not graded", {"message": "A test failed on our side.", "test": "test_x: KeyError"})
     untried = ("not tried", {"message": "`clipped_mean` has no answer."})
     long = ("not yet", {"message": f"`f` stops with ValueError: {EVIL} {'x' * 400} {'long ' * 60}"})
     outcomes = {
         "s001": ((yes, yes, yes, yes), (2, 3)),
         "s002": ((yes, no, stopped, untried), (0.5, None)),
         "s003": ((no, long, long, long), (None, None)),
-        "s004": ((yes, yes, no, untried), (1, 0)),
+        "s004": ((yes, yes, no, failed), (1, 0)),
     }
     students = [
         Student("s001", "Ada Marsh", "ada@x.example"),
@@ -103,13 +105,15 @@ def example():
         by_hand = words(*given)
         if silent:
             by_hand = [replace(mark, outcome="not tried") for mark in by_hand]
+        code = {"3.2": f"def f(x):\n    return {EVIL!r}  # {'long ' * 40}"}
         for task, made in ((tasks[0], marks(*some)), (essay, by_hand)):
             submission = (
                 None if silent and not problem else sent(student, task.key, problem=problem)
             )
-            results.append(Result(student, task.key, submission, Marked(tuple(made), notes)))
-    unclear = [("all.zip/unknown.ipynb", f"nobody is named {EVIL}")]
-    return Report(tasks, results, unclear, [("3.2", "s001", "s004", 0.97)])
+            results.append(Result(student, task.key, submission, Marked(tuple(made), notes, code)))
+    unclear = [Unclear("all.zip/unknown.ipynb", f"nobody is named {EVIL}")]
+    remarks = [Remark("s004", "3.4", f"A test failed: test_x: KeyError: {EVIL}")]
+    return Report(tasks, results, unclear, [("3.2", "s001", "s004", 0.97)], remarks)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +170,7 @@ def test_a_student_reads_what_happened(pages):
 def test_an_instructor_sees_at_once_who_needs_help(pages):
     text = (pages / "class.html").read_text(encoding="utf-8")
     top = text[: text.index("<h2>Points</h2>")]
-    assert "5 of 6 students sent something" in top
+    assert "5 of 6 students sent a notebook" in top
     assert "Who may need help" in top
     assert top.index(">s003<") < top.index(">s002<")
     assert ">s001<" not in top
@@ -175,15 +179,22 @@ def test_an_instructor_sees_at_once_who_needs_help(pages):
     assert "Hardest: <strong>3.3 A noisy histogram</strong> (1 of 4 who" in top
     assert "free_text.html" in top
     assert "1 of 2" in text
-    assert "3 did not try" in text  # 3.4: two with a stub, one whose notebook cannot be read
+    assert "2 did not try" in text  # 3.4: two with a stub, one whose notebook cannot be read
     assert "1 × The audit: An output of no" in text
     assert "97%" in text
+    # Both answers, side by side; nobody but the instructor reads of it.
+    pair = text[text.index("<details>") : text.index("</details>")]
+    assert pair.count(f"return {html.escape(repr(EVIL))}") == 2
+    assert all(f'<a href="feedback/{who}.html">' in pair for who in ("s001", "s004"))
+    assert "1 answer was not graded" in text
+    assert "test_x: KeyError" in text[text.index("For you alone") :]
+    assert not any("KeyError" in path.read_text() for path in pages.glob("feedback/*.html"))
     assert 'href="feedback/s002.html"' in text
     assert "could not be read: the file is empty" in text
     well = (pages / "well.html").read_text(encoding="utf-8")
     assert "Who may need help" not in well
     assert "Hardest" not in well
-    assert "0 of 2 students sent something" not in well
+    assert "0 of 2 students sent a notebook" not in well
 
 
 def test_words_are_collected(pages):
@@ -197,6 +208,29 @@ def test_bars_of_strange_numbers():
     text = bars([("a", float("inf"), 1.0), ("b", 0.0, 0.0), ("c", 0.0, float("inf"))])
     assert "nan" not in text
     assert text.count('class="track') == 3
+
+
+def test_what_an_attack_counted_is_drawn():
+    told = "The attack names 1,250 of 5,000 targets; 3 of 4 are unique. 1,250 of 5,000."
+    drawn = shares([told])
+    assert re.findall(">(\\S+ of \\S+) is ([0-9.]+%)", drawn) == [
+        ("1,250 of 5,000", "25.0%"),
+        ("3 of 4", "75.0%"),
+    ]
+    assert re.findall("width:([0-9.]+%)", drawn) == ["25.0%", "75.0%"]
+    for text in (
+        "5 of 4",
+        "1 of 1",
+        "0.5 of 2",
+        "2 of 3.5",
+        "2 of 30%",
+        "x2 of 3",
+        "9" * 40 + " of 9",
+    ):
+        assert shares([text]) == ""
+    assert shares(["0 of 7 were found."]).count("0.0%") == 2
+    many = shares([f"{i} of 100" for i in range(20)])
+    assert many.count('class="track') == MOST_COUNTS
 
 
 # ---------------------------------------------------------------- in a browser

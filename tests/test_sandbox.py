@@ -1,6 +1,7 @@
 """Code in the sandbox answers like code outside, sees nothing, harms nothing, leaves nothing."""
 
 import os
+import re
 import shutil
 import time
 
@@ -11,6 +12,7 @@ import pytest
 
 from privlab.exercise import Exercise, LocalPeer, NotTried, Wrong, number
 from privlab.grading import sandbox
+from privlab.grading.marking import mark
 from privlab.grading.sandbox import Dead, Limits, NoSandbox, SandboxPeer
 from privlab.grading.syscalls import rules
 
@@ -83,6 +85,60 @@ def test_an_exercise_runs_in_the_sandbox_as_in_the_notebook():
         peer.call("f", (3,), {"more": 1})
     with SandboxPeer([""]) as peer, pytest.raises(NotTried):
         peer.call("f", (3,), {})
+
+
+@works
+@pytest.mark.parametrize(
+    "output",
+    [
+        *("0.5 + i", "i", "i > 3", "np.float64(i)", "np.arange(3) * i", "str(i)", "[i, 2.5]"),
+        *("{'a': i, 'b': 2}", "{'a': 1.5, 3: float('inf')}", "{'a': np.float64(i)}", "{}"),
+        *("{'a': i, 'b': 2.5}", "{'a': 10**30}", "{i: 1}", "{'a': True}", "{'a': 'text'}"),
+        *("{'a': np.int64(i), 'b': np.int64(1)}", "{'a': [i]}", "{('a', 1): i}"),
+    ],
+)
+def test_many_outputs_are_the_same_inside_and_outside(output):
+    """However they cross: packed into arrays or one by one."""
+    code = f"import numpy as np\ndef f(i, rng):\n    return {output}"
+    namespace = {}
+    exec(code, namespace)
+    asked = ("f", [(i,) for i in range(6)], [0, 5, 3, 3, 1, 4, 2], 7)
+    outside = LocalPeer(namespace).sample(*asked)
+    with SandboxPeer([code]) as peer:
+        found = peer.sample(*asked)
+    assert repr(found) == repr(outside)
+    # And what a dict holds is what calling once would give.
+    one = LocalPeer(namespace).call("f", (0, None), {})
+    if isinstance(one, dict):
+        assert repr(found[0]) == repr(one)
+        assert [type(each) for each in found[0].values()] == [type(each) for each in one.values()]
+
+
+@works
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("3", "{}", "{'values': 3}", "{'values': [1, 2], 'keys': ['a']}", "[1]", "'ab'"),
+        *("{'values': [[1], [2]], 'keys': [[]], 'plain': False}",),
+        *("{'values': [[1], [2, 3]], 'keys': ['a'], 'plain': False}",),
+        *("{'values': np.zeros((10**9, 0)), 'keys': [], 'plain': True}",),
+    ],
+)
+def test_forged_samples(value):
+    code = f"""
+import numpy as np
+from privlab.grading import worker
+worker.LocalPeer.sampled = lambda *_: {value}
+import __main__
+__main__.LocalPeer.sampled = lambda *_: {value}
+def f(rng): return 1
+"""
+    with SandboxPeer([code]) as peer:
+        if value == "'ab'":
+            assert peer.sample("f", [()], [0, 0], 1) == ["a", "b"]
+        else:
+            with pytest.raises(Wrong, match="cannot be read"):
+                peer.sample("f", [()], [0, 0], 1)
 
 
 @works
@@ -164,6 +220,61 @@ def test_forbidden(code):
         assert len(peer.problems) == 1
 
 
+SYSTEM = """
+import ctypes, os
+library = ctypes.CDLL(None, use_errno=True)
+def call(*arguments):
+    if library.syscall(*map(ctypes.c_long, arguments)) == -1:
+        raise OSError(ctypes.get_errno(), "refused")
+"""
+
+
+@works
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86_64")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "call(64, 0, 32_000, 0o1600)",  # semget: 2 MB that stand in nobody's account, each time
+        "context = ctypes.c_ulong(0)\ncall(206, 9, ctypes.addressof(context))",  # io_setup
+        "call(9, 0, 1 << 21, 3, 0x40022, -1, 0)",  # mmap of a huge page
+        "call(157, 4, 0, 0, 0, 0)",  # prctl: hide what is open
+        "import socket\nsocket.socket(40, socket.SOCK_STREAM)",  # vsock: to a machine's host
+        "import socket\nsocket.socket(38, socket.SOCK_SEQPACKET)",  # the kernel's ciphers
+        "os.openpty()",
+        "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))",
+    ],
+)
+def test_what_no_limit_would_count_is_refused(code):
+    with SandboxPeer([SYSTEM, code]) as peer:
+        (problem,) = peer.problems
+    assert re.search("Error: .*(Errno 1|Errno 2|Errno 22)|refused", problem), problem
+
+
+@works
+def test_ordinary_sockets_and_settings_work():
+    code = """
+import asyncio, ctypes, socket
+def f():
+    one, other = socket.socketpair()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000_000)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.setblocking(False)
+    sent = 0
+    try:
+        while True: sent += one.send(bytes(10_000))
+    except BlockingIOError: pass
+    server = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(server.getsockname())
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    ctypes.CDLL(None).prctl(15, b"named", 0, 0, 0)
+    async def later(): return 5
+    return [sent, asyncio.run(later())]
+"""
+    sent, five = inside(code)
+    assert five == 5
+    assert 0 < sent < 1_000_000  # the system's default, not what was asked for
+
+
 # ---------------------------------------------------------------- nothing to break
 
 HANGS = """
@@ -203,6 +314,14 @@ def f():
             "def f():\n    for i in range(10**9): open(f'/tmp/{i}', 'w').close()",
             "more than 20,000 files",
         ),
+        (
+            "import os, socket, time\n"
+            "def f():\n"
+            "    for _ in range(3): os.fork()\n"
+            "    pairs = [socket.socketpair() for _ in range(100)]\n"
+            "    time.sleep(60)",
+            "more than 1,000 files and sockets",
+        ),
         ("def f(): return 'x' * 50_000_000", "more than 16 MB"),
         # What the learner's code writes into the pipe itself ends in no more than a lost question.
         (WRITES.format(text=r"b'{}\n' * 9"), "no answer"),
@@ -235,6 +354,29 @@ def f():
 """
     told = pytest.raises(Dead, match=r"more than 0\.4 GB of memory")
     with SandboxPeer([code], Limits(memory=400 << 20, seconds=30)) as peer, told:
+        peer.call("f", (), {})
+
+
+@works
+def test_what_waits_in_connections_counts_as_memory():
+    code = """
+import socket, time
+def f():
+    server = socket.create_server(("127.0.0.1", 0), backlog=100)
+    kept = []
+    for _ in range(60):
+        client = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+        kept += [client, other]
+        client.setblocking(False)
+        try:
+            while True: client.send(bytes(1 << 20))
+        except BlockingIOError: pass
+    time.sleep(60)
+"""
+    told = pytest.raises(Dead, match=r"more than 0\.2 GB of memory")
+    # The process alone takes less: it is the connections that are too much.
+    with SandboxPeer([code], Limits(memory=230 << 20, seconds=30)) as peer, told:
         peer.call("f", (), {})
 
 
@@ -336,6 +478,72 @@ def g():
             peer.call("g", (), {})
     assert not os.path.exists(folder)
     assert not [p for p in psutil.process_iter(["cmdline"]) if "4712" in str(p.info["cmdline"])]
+
+
+@works
+@pytest.mark.parametrize("where", ["in a function", "in a cell"])
+def test_an_endless_loop_costs_its_time_once(where, monkeypatch):
+    ends, end = [], SandboxPeer._end
+    monkeypatch.setattr(
+        SandboxPeer, "_end", lambda peer, why: (ends.append(peer.dead or why), end(peer, why))
+    )
+
+    class Last(Exercise):
+        label, title, kinds, when_slow = "0.2", "Last", {"g": number}, ""
+        hints, reference, mistakes = (), "", ()
+
+        def test_all(self, answers, rng):
+            if answers.g() != 2:
+                raise Wrong("not 2")
+
+    class First(Last):
+        label, title, kinds = "0.1", "First", {"f": number}
+
+        def test_all(self, answers, rng):
+            if answers.f() != 1:
+                raise Wrong("not 1")
+
+    class Other(First):
+        label, kinds = "0.3", {"h": number}
+
+        def test_all(self, answers, rng):
+            answers.h()
+
+    loop = "def g():\n    while True: pass"
+    if where == "in a cell":
+        loop = "def g(): return 2\nwhile True:\n    g = g"
+    cells = ["def f(): return 1", loop, "def h(): return 3"]
+    marked = mark(cells, [First(), Last(), Other()], 1, Limits(seconds=8))
+    assert [each.outcome for each in marked.marks] == ["correct", "stopped", "correct"]
+    assert "longer than 8 s" in marked.marks[1].message
+    closed = [why for why in ends if "longer" not in why]
+    assert len(closed) == (2 if where == "in a cell" else 1)
+    # Once when it happened, once when what was left of it was cleared away.
+    assert len(ends) - len(closed) == 2
+
+
+def test_what_hangs_in_the_kernel_does_not_hold_up_the_class(monkeypatch):
+    """A killed process that does not end is left to the system after a while."""
+    monkeypatch.setattr(sandbox, "_PATIENCE", 0.3)
+    peer = SandboxPeer(["def f(): return 1"], Limits(protected=False))
+    process = peer._process
+
+    class Stuck:
+        status = staticmethod(lambda: psutil.STATUS_DISK_SLEEP)
+        kill = staticmethod(lambda: None)
+        children = staticmethod(lambda recursive=False: [Stuck])
+        memory_info = num_threads = staticmethod(
+            lambda: (_ for _ in ()).throw(psutil.NoSuchProcess(1))
+        )
+
+    monkeypatch.setattr(sandbox.psutil, "Process", lambda pid: Stuck)
+    monkeypatch.setattr(process, "kill", lambda: None)
+    began = time.monotonic()
+    peer.close()
+    assert time.monotonic() - began < 5
+    monkeypatch.undo()
+    process.kill()
+    process.wait(10)
 
 
 def test_protected_is_yes_or_no():

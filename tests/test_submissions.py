@@ -60,9 +60,18 @@ def zipped(entries):
         "name,id\nAda,s1\n",
     ],
 )
-def test_rosters(tmp_path, body):
-    (tmp_path / "r.csv").write_text(body, encoding="utf-8")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_rosters(tmp_path, body, encoding):
+    (tmp_path / "r.csv").write_text(body, encoding=encoding)
     assert read_roster(tmp_path / "r.csv") == [Student("s1", "Ada")]
+
+
+@pytest.mark.parametrize("last", ["Last name", "Surname"])
+def test_a_roster_of_moodle(tmp_path, last):
+    body = f'"First name","{last}","ID number","Email address"\nAda,"Marsh, Lady",s1,a@x.example\n'
+    (tmp_path / "r.csv").write_text(body, encoding="utf-8-sig")
+    (ada,) = read_roster(tmp_path / "r.csv")
+    assert ada == Student("s1", "Ada Marsh, Lady", "a@x.example")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +84,7 @@ def test_rosters(tmp_path, body):
         (b"id\n../x\n", "line 2 .* has the id '../x'"),
         (b"id,name\n,Ada\n", "has the id ''"),
         (b"\xff\xfe\x00", "cannot be read"),
+        ("id,name\ns1,Åsa\n".encode("cp1252"), "not saved as UTF-8 .in Excel: Save As, CSV UTF-8"),
     ],
 )
 def test_rosters_that_are_none(tmp_path, body, told):
@@ -214,7 +224,33 @@ def test_folders_zips_and_clutter(tmp_path):
         ("all.zip/s002/b.ipynb", "s002", ""),
         ("all.zip/s003.zip/deep/b.ipynb", "s003", ""),
         ("s001/a.ipynb", "s001", ""),
+        ("s001/notes.txt", "s001", "it is no notebook (.ipynb) and no zip file"),
     ]
+    assert [each.other for each in found] == [False, False, False, True]
+
+
+def test_names_that_browsers_and_mail_programs_make(tmp_path):
+    (tmp_path / "s001.ipynb.txt").write_text(text(CODE))
+    (tmp_path / "s002.zip").write_bytes(zipped({"a.ipynb.json": text(CODE)}))
+    for roster in (ROSTER, None):
+        found = collect(tmp_path, roster)
+        assert [(each.student.id, each.lesson, each.problem) for each in found] == [
+            ("s001", "03", ""),
+            ("s002", "03", ""),
+        ]
+
+
+def test_other_files_are_told_but_not_without_end(tmp_path):
+    many = {f"env/{i}.py": "x" for i in range(50)}
+    (tmp_path / "s001.zip").write_bytes(zipped(many | {"03.pdf": "%PDF"}))
+    (tmp_path / "s002").mkdir()
+    (tmp_path / "s002" / "03_differential_privacy.py").write_text(CODE)
+    (tmp_path / "README.md").write_text("read me")
+    for roster in (ROSTER, None):
+        found = collect(tmp_path, roster)
+        assert all(each.other and not each.lesson and not each.cells for each in found)
+        whose = [each.student.id if each.student else None for each in found]
+        assert whose == [None, *["s001"] * submissions.MAX_OTHERS, "s002"]
 
 
 def test_without_a_roster_a_folder_or_a_file_is_somebody(tmp_path):

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import ctypes
-import inspect
 import io
 import json
 import multiprocessing
 import os
 import re
+import resource
 import signal
 import sys
 import time
-import tokenize
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+import psutil
+
 from .. import __version__
 from . import sandbox
+from .likeness import alike
 from .marking import Mark, Marked, fingerprint, mark
-from .notebooks import PLACEHOLDER
-from .program import needed
 from .sandbox import Limits
 from .secret import read_stamp, seed
 from .submissions import Student, Submission
-from .tasks import Question, Task
+from .tasks import Task, sources
+from .words import Marks, answer_in_words
 
-#: Answers that share this part of their pieces are told to the instructor, and only those long
-#: enough that two people would hardly write the same.
-ALIKE, SHORTEST = 0.9, 40
+#: Bytes that the tests of a submission may use, beside as many as the submission.
+TESTS = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,36 @@ class Result:
         return sum(mark.points for mark in self.marked.marks)
 
 
+@dataclass(frozen=True)
+class Unclear:
+    """A file that could not be graded.
+
+    Attributes:
+        place: Where it was found.
+        why: Why it could not be.
+        student: Whose it is, if that is known and it may have been meant for what is graded.
+    """
+
+    place: str
+    why: str
+    student: Student | None = None
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something for the instructor alone.
+
+    Attributes:
+        student: The id of the student it is about.
+        about: A task or an exercise.
+        text: What there is to say.
+    """
+
+    student: str
+    about: str
+    text: str
+
+
 @dataclass
 class Report:
     """What a class came to.
@@ -58,17 +87,42 @@ class Report:
     Attributes:
         tasks: What was graded.
         results: One a student and task, in the order of the roster.
-        unclear: Submissions that could not be graded, each with the reason.
+        unclear: Files that could not be graded.
         alike: Label of the exercise, two students' ids, and how much their answers share.
+        remarks: What students do not see.
     """
 
     tasks: Sequence[Task]
     results: list[Result]
-    unclear: list[tuple[str, str]] = field(default_factory=list)
+    unclear: list[Unclear] = field(default_factory=list)
     alike: list[tuple[str, str, str, float]] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
+
+    @property
+    def unsent(self) -> list[str]:
+        """The tasks that nobody sent."""
+        sent = {result.task for result in self.results if result.submission}
+        return [task.key for task in self.tasks if task.key not in sent]
 
 
 # ---- who sent what -----------------------------------------------------------------------------
+
+
+@dataclass
+class Sorted:
+    """Who sent what.
+
+    Attributes:
+        counted: The submission that counts, by student's id and task.
+        notes: What is odd about it, likewise, for the student as well.
+        unclear: Files that could not be told to be somebody's for a task.
+        remarks: What is odd, for the instructor alone.
+    """
+
+    counted: dict[tuple[str, str], Submission] = field(default_factory=dict)
+    notes: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    unclear: list[Unclear] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
 
 
 def sort_out(
@@ -76,7 +130,7 @@ def sort_out(
     tasks: Sequence[Task],
     roster: Sequence[Student] | None,
     key: bytes,
-) -> tuple[dict[tuple[str, str], Submission], dict[tuple[str, str], list[str]], list]:
+) -> Sorted:
     """Find the submission that counts of each student for each task: the latest.
 
     Args:
@@ -84,16 +138,11 @@ def sort_out(
         tasks: What is graded.
         roster: The class; None if whoever sent something is in it.
         key: The instructor's, for the stamps in the notebooks.
-
-    Returns:
-        The submission by student's id and task; notes on it, likewise; and for each submission that
-        belongs to nobody or to no task its place and why.
     """
     keys = {task.key for task in tasks}
     by_id = {student.id.casefold(): student for student in roster or ()}
+    made = Sorted()
     found: dict[tuple[str, str], list[Submission]] = defaultdict(list)
-    notes: dict[tuple[str, str], list[str]] = defaultdict(list)
-    unclear = []
     for sent in submissions:
         stamped = read_stamp(key, sent.assignment) if sent.assignment else None
         lesson = sent.lesson or (stamped[0] if stamped else "")
@@ -103,40 +152,45 @@ def sort_out(
         if lesson not in keys:
             about = f"lesson {lesson}" if lesson else "no lesson that can be told"
             why = sent.problem or f"it belongs to {about}; graded are {', '.join(sorted(keys))}"
-            unclear.append((sent.place, why))
+            # What belongs to another lesson was not meant for these.
+            made.unclear.append(Unclear(sent.place, why, None if lesson else student))
             continue
-        if student and stamped and student.id.isdecimal():
-            meant = by_id.get(stamped[1].casefold())
-            if meant and meant != student:
-                # "lesson (2).ipynb" need not be from student 2, nor be whose stamp it bears.
-                told = f"its name says {student.id}, its stamp {meant.id}: rename it"
-                unclear.append((sent.place, told))
-                continue
+        meant = by_id.get(stamped[1].casefold()) if stamped else None
+        if student and student.id.isdecimal() and meant and meant != student:
+            # "lesson (2).ipynb" need not be from student 2, nor be whose stamp it bears.
+            why = "its name and its stamp name two students: rename it"
+            made.unclear.append(Unclear(sent.place, why, student))
+            told = f"{sent.place}: its name says {student.id}, its stamp {meant.id}"
+            made.remarks.append(Remark(student.id, lesson, told))
+            continue
         if student is None:
-            told = "nobody in the roster is named by its folder, file name or stamp"
-            unclear.append((sent.place, told if roster is not None else "it has no name"))
+            why = "nobody in the roster is named by its folder, file name or stamp"
+            why = why if roster is not None else "it has no name"
+            made.unclear.append(Unclear(sent.place, why))
             continue
-        mine = (student.id, lesson)
-        found[mine].append(replace(sent, student=student, lesson=lesson))
-        if sent.assignment and stamped is None:
-            notes[mine].append("The stamp in the notebook's metadata is not one of this course's.")
-        elif stamped and stamped[1] and stamped[1].casefold() != student.id.casefold():
-            notes[mine].append(f"This notebook was handed out to {stamped[1]}.")
-    counted = {}
+        found[student.id, lesson].append(replace(sent, student=student, lesson=lesson))
     for mine, sent in found.items():
         # Whatever can be read beats what cannot; then the later; then "x-2" beats "x-1" and "x".
         best = max(sent, key=lambda each: (not each.problem, each.when, _version(each), each.place))
-        counted[mine] = best
-        for other in sent:
-            if other is not best:
-                why = "it cannot be read" if other.problem else "there is a later one"
-                notes[mine].append(f"Not counted, as {why}: {other.place}")
-    return counted, notes, unclear
+        made.counted[mine] = best
+        for each in sent:
+            if each is not best:
+                why = "it cannot be read" if each.problem else "there is a later one"
+                made.notes[mine].append(f"Not counted, as {why}: {each.place}")
+            stamped = read_stamp(key, each.assignment) if each.assignment else None
+            if each.assignment and stamped is None:
+                told = "The stamp in the notebook's metadata is not one of this course's."
+                made.notes[mine].append(told)
+            elif stamped and stamped[1] and stamped[1].casefold() != mine[0].casefold():
+                made.notes[mine].append("This notebook was handed out to somebody else.")
+                told = f"{each.place} was handed out to {stamped[1]}"
+                made.remarks.append(Remark(*mine, told))
+    return made
 
 
 def _version(sent: Submission) -> int:
     """Return the number that an LMS or a browser has put at the end of a file's name."""
-    found = re.search(r"[-_ (](\d{1,3})\)?\.\w+$", sent.place)
+    found = re.search(r"[-_ (](\d{1,3})\)?(\.\w+)+$", sent.place)
     return int(found[1]) if found else 0
 
 
@@ -162,7 +216,7 @@ def grade(
     *,
     limits: Limits | None = None,
     jobs: int | None = None,
-    marks_by_hand: Mapping[tuple[str, str], tuple[float, str]] | None = None,
+    marks_by_hand: Marks | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Grade a class. What was graded before, and has not changed since, is not graded again.
@@ -175,25 +229,29 @@ def grade(
         out: Where results are kept, below ``results/``.
         limits: What a submission may use.
         jobs: How many are graded at a time; None for one a processor.
-        marks_by_hand: Points and comment by student's id and question's label.
+        marks_by_hand: Points that somebody gave for answers in words.
         progress: Called with how many submissions are done, and how many there are.
 
     Raises:
         NoSandbox: Code cannot be shut in here.
-        ValueError: The key is not the one of these notebooks.
+        ValueError: The key is not the one of these notebooks, or the folder holds the grades of
+            something else.
     """
     limits = limits or Limits()
+    marks_by_hand = marks_by_hand or Marks()
     if limits.protected:
         sandbox.check()
+    _keep_apart(out, tasks)
     stamped = [each for each in submissions if each.assignment]
     if len(stamped) > 2 and not any(read_stamp(key, each.assignment) for each in stamped):
         raise ValueError(
             f"secret: none of the {len(stamped)} notebooks was handed out with this key: name the "
             "one that privlab assign has made"
         )
-    counted, notes, unclear = sort_out(submissions, tasks, roster, key)
+    who_sent = sort_out(submissions, tasks, roster, key)
+    counted = who_sent.counted
     by_key = {task.key: task for task in tasks}
-    sources = {task.key: _source(task) for task in tasks}
+    texts = {task.key: _source(task) for task in tasks}
     jobs_todo, done = [], {}
     for (who, task_key), sent in counted.items():
         task = by_key[task_key]
@@ -201,7 +259,7 @@ def grade(
             told = f"The notebook could not be read: {sent.problem}."
             done[who, task_key] = _none(task, "not tried", "", (told,))
             continue
-        about = (task.key, who, __version__, sources[task_key], repr(limits))
+        about = (task.key, who, __version__, texts[task_key], repr(limits))
         job = _Job(
             sent.student,
             task,
@@ -219,21 +277,58 @@ def grade(
     for job, marked in _in_parallel(jobs_todo, limits, jobs or os.cpu_count() or 1):
         done[job.student.id, job.task.key] = marked
         progress(len(done), len(counted))
-    students = list(roster) if roster is not None else _students(counted)
-    results = []
+    unclear: dict[str, list[Unclear]] = defaultdict(list)
+    for each in who_sent.unclear:
+        if each.student:
+            unclear[each.student.id].append(each)
+    students = list(roster) if roster is not None else _students(who_sent)
+    results, programs = [], {}
+    remarks = [*who_sent.remarks]
     for student in students:
         for task in tasks:
             mine = (student.id, task.key)
             sent = counted.get(mine)
-            marked = done.get(mine) or _none(task, "not tried", "", ())
-            marked = replace(marked, notes=(*notes.get(mine, ()), *marked.notes))
-            marked = _with_questions(marked, task, student, sent, marks_by_hand or {})
+            if mine in done:
+                marked = done[mine]
+            elif files := unclear[student.id]:
+                told = [f"Not graded: {each.place}: {each.why}." for each in files]
+                marked = _none(task, "unclear", "", told)
+            else:
+                marked = _none(task, "not tried", "", ())
+            for each in marked.marks:
+                if each.outcome == "not graded":
+                    remarks.append(Remark(student.id, each.label, f"A test failed: {each.test}"))
+                elif each.outcome not in ("not tried", "unclear"):
+                    programs[student.id, each.label] = marked.program.get(each.label, "")
+            marked = replace(marked, notes=(*who_sent.notes.get(mine, ()), *marked.notes))
+            by_hand, stale = _by_hand(task, student, sent, marks_by_hand)
+            marked = replace(marked, marks=(*marked.marks, *by_hand))
+            remarks += [Remark(student.id, label, told) for label, told in stale]
             results.append(Result(student, task.key, sent, marked))
-    return Report(tasks, results, unclear, alike(results, tasks))
+    files = list(who_sent.unclear)
+    if marks_by_hand.path:
+        files += [Unclear(marks_by_hand.path.name, why) for why in marks_by_hand.strangers]
+    return Report(tasks, results, files, alike(programs, tasks), remarks)
 
 
-def _students(counted: Mapping[tuple[str, str], Submission]) -> list[Student]:
-    return list({sent.student.id: sent.student for sent in counted.values()}.values())
+def _students(who_sent: Sorted) -> list[Student]:
+    sent = [each.student for each in (*who_sent.counted.values(), *who_sent.unclear)]
+    return list({student.id: student for student in sent if student}.values())
+
+
+def _keep_apart(out: Path, tasks: Sequence[Task]) -> None:
+    """Raise ``ValueError`` if a folder holds grades of something that is not graded now.
+
+    Its pages and tables would be written over.
+    """
+    keys = {task.key for task in tasks}
+    results = out / "results"
+    before = {path.name for path in results.iterdir() if path.is_dir()} if results.is_dir() else ()
+    if left := sorted(set(before) - keys):
+        raise ValueError(
+            f"out: {out} holds the grades of {', '.join(left)}: grade the same again "
+            f"({', '.join(sorted({*before, *keys}))}), or name another folder"
+        )
 
 
 def _none(task: Task, outcome: str, message: str, notes: Sequence[str]) -> Marked:
@@ -247,32 +342,26 @@ def _source(task: Task) -> str:
     """Return what tells whether a task's tests have changed: their modules and the package."""
     package = Path(__file__).resolve().parent.parent
     files = set(package.rglob("*.py")) - set((package / "exercises").glob("lesson_*.py"))
-    files |= {Path(inspect.getfile(type(each))).resolve() for each in task.exercises}
+    files |= sources(task)
     return "\0".join(path.read_text(encoding="utf-8") for path in sorted(files))
 
 
-def answer_in_words(submission: Submission | None, question: Question) -> str:
-    """Return what a student wrote to a question, "" where there is nothing."""
-    answer = submission.words.get(question.label, "").strip() if submission else ""
-    return "" if answer == PLACEHOLDER else answer
-
-
-def _with_questions(
-    marked: Marked,
-    task: Task,
-    student: Student,
-    submission: Submission | None,
-    by_hand: Mapping[tuple[str, str], tuple[float, str]],
-) -> Marked:
-    def one(question: Question) -> Mark:
-        points, comment, outcome = 0, "", "not tried"
-        if given := by_hand.get((student.id.casefold(), question.label)):
-            (points, comment), outcome = given, "by hand"
-        elif answer_in_words(submission, question):
-            outcome = "not marked yet"
-        return Mark(question.label, question.title, points, question.points, outcome, comment)
-
-    return replace(marked, marks=(*marked.marks, *map(one, task.questions)))
+def _by_hand(
+    task: Task, student: Student, submission: Submission | None, marks: Marks
+) -> tuple[list[Mark], list[tuple[str, str]]]:
+    """Return what the questions came to, and which marks were not applied: label and why."""
+    made, stale = [], []
+    for question in task.questions:
+        answer = answer_in_words(submission, question)
+        given, changed = marks.of(student, question, answer)
+        points, comment, outcome = 0, "", "not marked yet" if answer else "not tried"
+        if given and given.points is not None:
+            points, comment, outcome = given.points, given.comment, "by hand"
+        elif changed:
+            told = "The answer is not the one that was marked: the mark was not applied."
+            stale.append((question.label, told))
+        made.append(Mark(question.label, question.title, points, question.points, outcome, comment))
+    return made, stale
 
 
 def _stored(job: _Job) -> Marked | None:
@@ -338,6 +427,10 @@ def _work(job: _Job, limits: Limits, pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        # A few bytes can say that there are a thousand million rows: what a test makes of what a
+        # submission returns has an end, too.
+        room = psutil.Process().memory_info().data + limits.memory + TESTS
+        resource.setrlimit(resource.RLIMIT_DATA, (room, room))
     if os.getppid() != parent:
         return
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -363,70 +456,6 @@ def _failed(job: _Job, why: str) -> Marked:
     """Return what is told where the grading itself went wrong; it is tried again the next time."""
     note = f"Grading this submission failed on our side ({why}). Please tell your instructor."
     return _none(job.task, "stopped", "This was not graded.", (note,))
-
-
-# ---- answers that look alike -------------------------------------------------------------------
-
-
-def alike(results: Sequence[Result], tasks: Sequence[Task]) -> list[tuple[str, str, str, float]]:
-    """Find answers that are nearly the same once names, comments and layout are set aside.
-
-    Names are replaced by the order of their first use; what remains is compared by its runs of five
-    tokens (Jaccard index), as in Schleimer, Wilkerson and Aiken (2003) without their sampling. The
-    reference and the mistakes that many make are public, so answers near those are left out, and so
-    is starter code; short answers say nothing.
-
-    Returns:
-        Label, two ids, and the part that is shared, the most alike first.
-    """
-    found = []
-    for task in tasks:
-        for exercise in task.exercises:
-            public = [exercise.reference, *(mistake.code for mistake in exercise.mistakes)]
-            known = [_pieces("\n".join(needed([code], exercise.names))) for code in public]
-            answers = []
-            for result in results:
-                if result.task != task.key or exercise.label not in _tried(result):
-                    continue
-                pieces = _pieces(result.marked.program.get(exercise.label, ""))
-                if pieces.total() >= SHORTEST and not any(
-                    _shared(pieces, each) >= ALIKE for each in known
-                ):
-                    answers.append((result.student.id, pieces))
-            for index, (one, pieces) in enumerate(answers):
-                for other, theirs in answers[index + 1 :]:
-                    # Of very different lengths they cannot share that much.
-                    short, long = sorted((pieces.total(), theirs.total()))
-                    if short >= ALIKE * long and (part := _shared(pieces, theirs)) >= ALIKE:
-                        found.append((exercise.label, one, other, round(part, 2)))
-    return sorted(found, key=lambda each: -each[3])
-
-
-def _tried(result: Result) -> set[str]:
-    return {mark.label for mark in result.marked.marks if mark.outcome != "not tried"}
-
-
-def _pieces(code: str) -> Counter[tuple[str, ...]]:
-    """Return the runs of five tokens of a program, names numbered by their first use."""
-    numbers: dict[str, str] = {}
-    tokens = []
-    try:
-        code = ast.unparse(ast.parse(code))  # one layout, no comments
-        for token in tokenize.generate_tokens(io.StringIO(code).readline):
-            if token.type == tokenize.NAME:
-                tokens.append(numbers.setdefault(token.string, f"n{len(numbers)}"))
-            elif token.string.strip():
-                tokens.append(token.string)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
-        tokens = re.findall(r"\w+|\S", code)
-    return Counter(tuple(tokens[i : i + 5]) for i in range(len(tokens) - 4))
-
-
-def _shared(one: Counter, other: Counter) -> float:
-    """Return the size of what two collections share over that of both together."""
-    common = (one & other).total()
-    both = one.total() + other.total() - common
-    return common / both if both else 0.0
 
 
 # ---- the class at a glance ---------------------------------------------------------------------

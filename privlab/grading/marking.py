@@ -25,10 +25,12 @@ class Mark:
         title: Of the exercise.
         points: What was earned.
         out_of: What could be earned.
-        outcome: "correct", "not yet", "not tried", "stopped" or, by hand, "by hand".
+        outcome: "correct", "not yet", "not tried", "stopped", "not graded" where a test failed
+            itself, "unclear" where nothing that was sent could be told to be an answer, or, of an
+            answer in words, "by hand" or "not marked yet".
         message: What the student is told where points are missing, "" otherwise.
         evidence: What the tests that passed have found.
-        test: Which test failed, for the instructor.
+        test: Which test failed, and what it stumbled over itself, for the instructor.
         measured: What the tests measured: in words, the value, the limit.
     """
 
@@ -95,7 +97,7 @@ def mark(
     All exercises share a process in the sandbox. Once it ends, or does not even start, each of the
     others gets a process for its own lines alone, as does the one during which it ended: what an
     earlier answer left behind may have been the reason. So a hang, a crash or a bomb costs only the
-    exercise that it stands in.
+    exercise that it stands in. What took too long is not tried again: it would once more.
 
     Args:
         cells: The submission's code, as Python.
@@ -107,20 +109,25 @@ def mark(
     names = [name for exercise in exercises for name in exercise.names]
     marks, notes = [], broken_cells(cells)
     with contextlib.ExitStack() as stack:
-        shared = None
-        with contextlib.suppress(Dead):
-            shared = stack.enter_context(SandboxPeer(needed(cells, names), limits))
+        shared, hung, together = None, None, needed(cells, names)
+        try:
+            shared = stack.enter_context(SandboxPeer(together, limits))
             notes += _failed(shared)
+        except Dead as dead:
+            hung = dead
         for exercise in exercises:
             try:
+                alone = needed(cells, exercise.names)
+                if hung and hung.cell is not None and alone[hung.cell] == together[hung.cell]:
+                    raise hung
                 if shared and not shared.dead:
                     try:
                         marks.append(_one(exercise, shared, seed))
                         continue
-                    except Dead:
-                        if not marks:
+                    except Dead as dead:
+                        if dead.slow or not marks:
                             raise
-                with SandboxPeer(needed(cells, exercise.names), limits) as peer:
+                with SandboxPeer(alone, limits) as peer:
                     notes += [note for note in _failed(peer) if note not in notes]
                     marks.append(_one(exercise, peer, seed))
             except Dead as dead:
@@ -155,12 +162,18 @@ def _one(exercise: Exercise, peer: SandboxPeer, seed: int) -> Mark:
     except TimeUp:
         # A question is still open: this process cannot be asked another.
         peer.close()
-        raise Dead(f"the tests took longer than {seconds:g} s. {exercise.when_slow}") from None
+        told = f"the tests took longer than {seconds:g} s. {exercise.when_slow}"
+        raise Dead(told, slow=True) from None
     evidence = tuple(readable(str(result.evidence)) for result in results if result.evidence)
     measured = tuple(
         (each.what, each.value, each.limit) for result in results for each in result.measured
     )
     problems = [result for result in results if result.problem]
+    if problems and problems[0].error:
+        # Perhaps an answer that nobody foresaw, perhaps a mistake in the test: a person decides.
+        failed = readable(f"{problems[0].test}: {problems[0].error}")
+        told = "A test of this exercise failed on our side; your instructor has been told."
+        return _mark(exercise, "not graded", told, evidence=evidence, test=failed)
     if problems or not results:
         told = problems[0] if problems else None
         return _mark(

@@ -1,4 +1,4 @@
-"""What people read of a grade: a page a student, a page of the class, tables for the LMS.
+"""What people read of a grade: a page for each student, a page of the class, answers in words.
 
 Pages are single files without scripts, readable in light and dark, on a phone and on paper, by
 keyboard and by screen readers. Whatever a student wrote is escaped.
@@ -6,23 +6,27 @@ keyboard and by screen readers. Whatever a student wrote is escaped.
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from urllib.parse import quote
 
-from .grade import Report, Result, answer_in_words, frequent_problems
+from .grade import Report, Result, frequent_problems
 from .marking import Mark
 from .submissions import Student
 from .tasks import Task
+from .words import answer_in_words
 
 #: Students with less than this part of the points are named at the top of the class's page, so many
 #: of them at most.
 LOW, MOST_NAMED = 0.5, 12
+
+#: So many counts of one exercise are drawn.
+MOST_COUNTS = 3
+
+#: So many pairs of answers that look alike are shown side by side.
+MOST_SHOWN = 40
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1b1f24; --soft: #f4f5f7;
@@ -51,6 +55,7 @@ a { color: var(--link); } code { font-size: .92em; }
 .track i { position: absolute; left: 0; top: 0; bottom: 0; border-radius: 2px;
   background: var(--good); }
 .track.over i { background: var(--bad); }
+.track.plain i { background: var(--quiet); }
 .track s { position: absolute; top: -.25rem; bottom: -.25rem; width: 2px;
   background: var(--text); }
 .wide { overflow-x: auto; position: relative; }
@@ -64,6 +69,10 @@ td.name { min-width: 7rem; overflow-wrap: anywhere; }
 td.text { min-width: 16rem; overflow-wrap: anywhere; }
 td.mark, th.mark { text-align: center; padding-right: .6rem; padding-left: .3rem; }
 td .track { width: 7rem; margin: .35rem 0; }
+.pair { display: grid; gap: 0 1rem; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
+.pair > div { min-width: 0; }
+pre { background: var(--soft); border-radius: 4px; padding: .5rem .8rem; overflow-x: auto;
+  font-size: .85rem; line-height: 1.4; }
 .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap; }
 @media print { .card { break-inside: avoid; } }
@@ -77,7 +86,17 @@ _SAYS: dict[str, tuple[str, str, bool | None]] = {
     "not tried": ("not tried", "–", None),
     "by hand": ("marked by hand", "✎", None),
     "not marked yet": ("not marked yet", "?", None),
+    "not graded": ("not graded", "○", None),
+    "unclear": ("could not be read", "□", None),
 }
+
+#: With these the points may still change.
+_OPEN = ("not marked yet", "not graded", "unclear")
+
+
+def says(mark: Mark) -> str:
+    """Return what an outcome is called."""
+    return _SAYS[mark.outcome][0]
 
 
 def _escape(text: object) -> str:
@@ -90,13 +109,13 @@ def _prose(text: str) -> str:
     return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", _escape(text))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return points without needless decimals."""
     return f"{value:g}"
 
 
 def _points(earned: float, out_of: float) -> str:
-    return f"{_number(earned)} of {_number(out_of)} point{'s' if out_of != 1 else ''}"
+    return f"{number(earned)} of {number(out_of)} point{'s' if out_of != 1 else ''}"
 
 
 def _people(number: int) -> str:
@@ -149,13 +168,16 @@ def _table(
     )
 
 
-def _track(value: float, top: float, limit: float | None = None) -> _Html:
-    """Draw a bar, and a line where the limit is. What it shows stands beside it in words."""
+def _track(value: float, top: float, limit: float | None = None, plain: bool = False) -> _Html:
+    """Draw a bar, and a line where the limit is. What it shows stands beside it in words.
+
+    A plain one is neither good nor bad.
+    """
 
     def percent(of: float) -> str:
         return f"{100 * min(max(of / top, 0), 1) if top > 0 else 0:.1f}%"
 
-    over = " over" if limit is not None and value > limit else ""
+    over = " over" if limit is not None and value > limit else " plain" if plain else ""
     line = "" if limit is None else f'<s style="left:{percent(limit)}"></s>'
     return _Html(
         f'<div class="track{over}" aria-hidden="true"><i style="width:{percent(value)}"></i>'
@@ -185,12 +207,35 @@ def bars(measured: Sequence[tuple[str, float, float]]) -> str:
     return "\n".join(parts)
 
 
+_NUMBER = r"(\d{1,3}(?:,\d{3})+|\d{1,9})"
+_COUNTED = re.compile(rf"(?<![\w.,]){_NUMBER} of (?:the )?{_NUMBER}(?![\w%]|[.,]\d)")
+
+
+def shares(texts: Sequence[str]) -> str:
+    """Draw what was counted, where a test says "3 of 5,000": whom an attack named, for example.
+
+    Args:
+        texts: What the tests say; each count is drawn once, the first few.
+    """
+    found = {}
+    for text in texts:
+        for some, of in _COUNTED.findall(text):
+            part, whole = (int(each.replace(",", "")) for each in (some, of))
+            if 0 <= part <= whole and whole > 1:
+                found[f"{some} of {of}"] = part / whole
+    return "\n".join(
+        f'<p class="quiet">{told} is {share:.1%}</p>{_track(share, 1, plain=True)}'
+        for told, share in list(found.items())[:MOST_COUNTS]
+    )
+
+
 def _verdict(mark: Mark) -> str:
-    says, sign, _ = _SAYS[mark.outcome]
+    _, sign, _ = _SAYS[mark.outcome]
     points = _points(mark.points, mark.out_of)
-    if mark.outcome == "not marked yet":
+    if mark.outcome in _OPEN:
         points = f"up to {_points(mark.out_of, mark.out_of).split(' of ')[1]}"
-    return f'<p class="verdict"><b><span aria-hidden="true">{sign}</span> {says}</b> · {points}</p>'
+    told = f'<b><span aria-hidden="true">{sign}</span> {says(mark)}</b> · {points}'
+    return f'<p class="verdict">{told}</p>'
 
 
 def _exercise(mark: Mark) -> str:
@@ -213,6 +258,8 @@ def _exercise(mark: Mark) -> str:
         parts.append(f'<p class="lead">{lead}</p><ul>{found}</ul>')
     if mark.measured:
         parts.append(f'<p class="lead">What was measured</p>{bars(mark.measured)}')
+    if drawn := shares([mark.message, *mark.evidence]):
+        parts.append(f'<p class="lead">What was counted</p>{drawn}')
     return "\n".join(filter(None, [*parts, "</section>"]))
 
 
@@ -239,9 +286,11 @@ def student_page(student: Student, results: Sequence[Result], tasks: Sequence[Ta
         )
     by_key = {task.key: task for task in tasks}
     for result in results:
-        body.append(f"<h2>{_escape(_heading(by_key[result.task]))}</h2>")
+        body.append(f"<h2>{_escape(heading(by_key[result.task]))}</h2>")
         if not result.submission:
-            body.append("<p>Nothing was sent.</p>")
+            unclear = any(mark.outcome == "unclear" for mark in result.marked.marks)
+            told = "No notebook for this could be found in what you sent." if unclear else ""
+            body.append(f"<p>{told or 'Nothing was sent.'}</p>")
         else:
             body.append(f'<p class="quiet">Graded: {_escape(result.submission.place)}</p>')
         if result.marked.notes:
@@ -253,7 +302,8 @@ def student_page(student: Student, results: Sequence[Result], tasks: Sequence[Ta
     return _page(f"{name} · privlab", body)
 
 
-def _heading(task: Task) -> str:
+def heading(task: Task) -> str:
+    """Return what a task is called."""
     return f"{task.key} · {task.title}" if task.key.isdecimal() else task.title
 
 
@@ -262,18 +312,22 @@ def _heading(task: Task) -> str:
 
 def class_page(report: Report) -> str:
     """Return the instructor's page: who needs help, what was hard, what needs a look."""
-    students = _by_student(report)
+    students = by_student(report)
     body = ["<h1>The class</h1>", *_at_a_glance(report, students), *_all_points(report, students)]
     body += ["<h2>Exercises</h2>", _how_it_went(report)]
     if report.alike:
-        body.append("<h2>Answers that look alike</h2>")
-        body.append(
-            "<p>Names, comments and layout are set aside; answers near the course's own solution "
-            "or a listed mistake are left out. A reason to look at both, not a proof.</p>"
-        )
-        rows = [(label, one, other, f"{part:.0%}") for label, one, other, part in report.alike]
-        head = ["exercise", "student", "student", "shared"]
-        body.append(_table("Pairs of answers", head, rows, {3: "number"}))
+        body += ["<h2>Answers that look alike</h2>", *_pairs(report)]
+    if report.remarks:
+        body.append("<h2>For you alone</h2>")
+        grouped: dict[tuple[str, str], list[str]] = {}
+        for each in report.remarks:
+            grouped.setdefault((each.about, each.text), []).append(each.student)
+        rows = [
+            [_Html(", ".join(_link(Student(who)) for who in students)), about, text]
+            for (about, text), students in grouped.items()
+        ]
+        head = ["student", "about", "what"]
+        body.append(_table("Students do not read these", head, rows, {0: "text", 2: "text"}))
     noted = [
         (_link(result.student), result.task, note)
         for result in report.results
@@ -285,9 +339,51 @@ def class_page(report: Report) -> str:
         body.append(_table("The students read these too", head, noted, {2: "text"}))
     if report.unclear:
         body.append("<h2>Not graded</h2>")
-        styles = {0: "text", 1: "text"}
-        body.append(_table("Each file and why", ["file", "why"], report.unclear, styles))
+        rows = [
+            (each.place, _link(each.student) if each.student else "–", each.why)
+            for each in report.unclear
+        ]
+        head = ["file", "student", "why"]
+        body.append(_table("Each file and why", head, rows, {0: "text", 2: "text"}))
     return _page("The class · privlab", body, "class")
+
+
+def _pairs(report: Report) -> list[str]:
+    """Return the answers that look alike: a table, and each pair side by side."""
+    results = {(result.student.id, result.task): result for result in report.results}
+    tasks = {each.label: task.key for task in report.tasks for each in task.exercises}
+    rows, shown = [], []
+    for label, one, other, part in report.alike:
+        pair = [results[who, tasks[label]] for who in (one, other)]
+        links = [_link(result.student) for result in pair]
+        rows.append((label, *links, f"{part:.0%}"))
+        if len(shown) == MOST_SHOWN:
+            continue
+        sides = []
+        for result in pair:
+            code = re.sub(r"\n{3,}", "\n\n", result.marked.program.get(label, "").strip("\n"))
+            name = f"Answer of {result.student.id} to {label}"
+            sides.append(
+                f"<div><p>{_link(result.student, result.student.name)}</p>"
+                # Whoever has no mouse can scroll it sideways once it has the focus.
+                f'<pre tabindex="0" role="region" aria-label="{_escape(name)}">'
+                f"<code>{_escape(code)}</code></pre></div>"
+            )
+        summary = _escape(f"{label}: {one} and {other}, {part:.0%} shared")
+        shown.append(
+            f"<details><summary>{summary}</summary>"
+            f'<div class="pair">{"".join(sides)}</div></details>'
+        )
+    more = len(report.alike) - len(shown)
+    return [
+        "<p>Names, comments and layout are set aside; answers near the course's own solution "
+        "or a listed mistake are left out. A reason to look at both, not a proof.</p>",
+        _table(
+            "Pairs of answers", ["exercise", "student", "student", "shared"], rows, {3: "number"}
+        ),
+        *shown,
+        f"<p>{more} more are not shown.</p>" if more else "",
+    ]
 
 
 def _link(student: Student, text: str = "") -> _Html:
@@ -298,14 +394,29 @@ def _link(student: Student, text: str = "") -> _Html:
 def _at_a_glance(report: Report, students: Sequence[tuple[Student, list[Result]]]) -> list[str]:
     """Return what an instructor wants to know first."""
     sent = [(who, results) for who, results in students if any(r.submission for r in results)]
-    silent = [who for who, results in students if not any(r.submission for r in results)]
+    others = [(who, results) for who, results in students if not any(r.submission for r in results)]
+    silent, lost = [], []
+    for who, results in others:
+        outcomes = {mark.outcome for result in results for mark in result.marked.marks}
+        (lost if "unclear" in outcomes else silent).append(who)
     out_of = sum(task.out_of for task in report.tasks)
     points = {who.id: sum(result.points for result in results) for who, results in sent}
     mean = sum(points.values()) / len(points) if points else 0
     body = [
-        f'<p class="total">{len(sent)} of {_people(len(students))} sent something: {mean:.1f} '
-        f"of {_number(out_of)} points in the mean</p>"
+        f'<p class="total">{len(sent)} of {_people(len(students))} sent a notebook: {mean:.1f} '
+        f"of {number(out_of)} points in the mean</p>"
     ]
+    if report.unsent:
+        missing = ", ".join(report.unsent)
+        body.append(f"<p><strong>Nobody sent {_escape(missing)}.</strong></p>")
+    failed = sum(
+        mark.outcome == "not graded" for result in report.results for mark in result.marked.marks
+    )
+    if failed:
+        answers = f"{failed} answers were" if failed > 1 else "1 answer was"
+        body.append(
+            f"<p><strong>{answers} not graded: a test failed.</strong> See “For you alone”.</p>"
+        )
     waiting = sum(
         mark.outcome == "not marked yet" for _, results in sent
         for result in results for mark in result.marked.marks if result.submission
@@ -319,20 +430,25 @@ def _at_a_glance(report: Report, students: Sequence[tuple[Student, list[Result]]
     low = []
     for who, results in sent:
         marks = [mark for result in results for mark in result.marked.marks]
-        possible = sum(mark.out_of for mark in marks if mark.outcome != "not marked yet")
+        possible = sum(mark.out_of for mark in marks if mark.outcome not in _OPEN)
         if points[who.id] < LOW * possible:
             low.append((points[who.id], who, results))
     low.sort(key=lambda each: each[0])
     if low:
         body.append("<h2>Who may need help</h2>")
         rows = [
-            [_link(who), who.name, f"{_number(earned)} of {_number(out_of)}", _lacks(results)]
+            [_link(who), who.name, f"{number(earned)} of {number(out_of)}", _lacks(results)]
             for earned, who, results in low[:MOST_NAMED]
         ]
         more = f", and {len(low) - MOST_NAMED} more" if len(low) > MOST_NAMED else ""
         caption = f"Less than half of the points{more}"
         head = ["id", "name", "points", "what is missing"]
         body.append(_table(caption, head, rows, {1: "name", 3: "text"}))
+    if lost:
+        names = ", ".join(_link(who, who.name) for who in lost)
+        body.append(
+            f"<p>Sent files, but no notebook that could be told to be for this: {names}</p>"
+        )
     if silent:
         names = ", ".join(_link(who, who.name) for who in silent)
         body.append(f"<p>Nothing sent: {names}</p>")
@@ -352,7 +468,7 @@ def _lacks(results: Sequence[Result]) -> str:
 
 def _tried(report: Report, label: str) -> list[Mark]:
     marks = [mark for result in report.results for mark in result.marked.marks]
-    left_out = ("not tried", "not marked yet")
+    left_out = ("not tried", *_OPEN)
     return [mark for mark in marks if mark.label == label and mark.outcome not in left_out]
 
 
@@ -381,14 +497,14 @@ def _all_points(report: Report, students: Sequence[tuple[Student, list[Result]]]
     rows = []
     for student, results in students:
         marks = {mark.label: mark for result in results for mark in result.marked.marks}
-        total = _number(sum(result.points for result in results))
+        total = number(sum(result.points for result in results))
         cells = [_signed(marks[label]) for label in labels]
         rows.append([_link(student), student.name, total, *cells])
-    out_of = _number(sum(task.out_of for task in report.tasks))
+    out_of = number(sum(task.out_of for task in report.tasks))
     head = ["id", "name", f"of {out_of}", *labels]
     styles = {1: "name", 2: "number"} | dict.fromkeys(range(3, len(head)), "mark")
     shown = {mark.outcome for result in report.results for mark in result.marked.marks}
-    legend = ", ".join(f"{sign} {says}" for key, (says, sign, _) in _SAYS.items() if key in shown)
+    legend = ", ".join(f"{sign} {name}" for key, (name, sign, _) in _SAYS.items() if key in shown)
     legend = legend.replace("✎ marked by hand", "a number: marked by hand")
     return [
         "<h2>Points</h2>",
@@ -398,12 +514,12 @@ def _all_points(report: Report, students: Sequence[tuple[Student, list[Result]]]
 
 
 def _signed(mark: Mark) -> _Html:
-    says, sign, good = _SAYS[mark.outcome]
+    _, sign, good = _SAYS[mark.outcome]
     if mark.outcome == "by hand":
-        return _Html(f"<span>{_number(mark.points)}</span>")
+        return _Html(f"<span>{number(mark.points)}</span>")
     style = {True: ' class="correct"', False: ' class="wrong"', None: ""}[good]
     return _Html(
-        f'<b{style} aria-hidden="true">{sign}</b><span class="hidden">{_escape(says)}</span>'
+        f'<b{style} aria-hidden="true">{sign}</b><span class="hidden">{_escape(says(mark))}</span>'
     )
 
 
@@ -436,7 +552,8 @@ def _short(text: str, longest: int = 200) -> str:
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
-def _by_student(report: Report) -> list[tuple[Student, list[Result]]]:
+def by_student(report: Report) -> list[tuple[Student, list[Result]]]:
+    """Return each student with their results."""
     found: dict[str, tuple[Student, list[Result]]] = {}
     for result in report.results:
         found.setdefault(result.student.id, (result.student, []))[1].append(result)
@@ -456,7 +573,7 @@ def words_page(report: Report) -> str:
         for question in task.questions:
             body.append(f"<h2>{_escape(question.label)} · {_escape(question.title)}</h2>")
             body.append(f'<p class="told">{_prose(question.text.strip())}</p>')
-            body.append(f'<p class="quiet">At most {_number(question.points)} points</p>')
+            body.append(f'<p class="quiet">At most {number(question.points)} points</p>')
             for result in report.results:
                 if result.task != task.key or result.submission is None:
                     continue
@@ -466,121 +583,3 @@ def words_page(report: Report) -> str:
                 told = f'<p class="told">{_escape(answer)}</p>' if answer else "<p>No answer.</p>"
                 body.append(f"<h3>{_escape(name)}</h3>\n{told}")
     return _page("Answers in words · privlab", body)
-
-
-def read_marks(
-    path: Path, tasks: Sequence[Task], roster: Sequence[Student] | None = None
-) -> dict[tuple[str, str], tuple[float, str]]:
-    """Read points given by hand: the columns ``student``, ``question``, ``points``, ``comment``.
-
-    As spreadsheets write it: comma, semicolon or tab between columns, ``1.5`` or ``1,5``.
-
-    Args:
-        path: The file.
-        tasks: With the questions.
-        roster: The class; None if anybody may be named.
-
-    Returns:
-        Points and comment by the student's id in lower case and the question's label; lines without
-        points are left out.
-
-    Raises:
-        ValueError: A line names no question of the tasks, nobody of the class, or no number from 0
-            to its points.
-    """
-    allowed = {each.label: each.points for task in tasks for each in task.questions}
-    known = {student.id.casefold() for student in roster or ()}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"marks: {path.name} cannot be read as UTF-8 text ({error})") from None
-    separator = max(",;\t", key=text.partition("\n")[0].count)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    if not {"student", "question", "points"} <= set(rows.fieldnames or ()):
-        raise ValueError(f"marks: {path.name} needs the columns student, question and points")
-    marks = {}
-    for row in rows:
-        given = (row["points"] or "").strip()
-        if not given:
-            continue
-        where = f"marks: line {rows.line_num} of {path.name}"
-        label = (row["question"] or "").strip()
-        if label not in allowed:
-            raise ValueError(
-                f"{where} names the question {label!r}; there are {', '.join(allowed) or 'none'}"
-            )
-        # What _harmless put before it.
-        who = (row["student"] or "").strip().removeprefix("'").casefold()
-        if roster is not None and who not in known:
-            raise ValueError(f"{where} names {row['student']!r}, who is not in the roster")
-        try:
-            points = float(given.replace(",", "."))
-        except ValueError:
-            points = -1.0
-        if not 0 <= points <= allowed[label]:
-            raise ValueError(f"{where}: points must be 0 to {allowed[label]}, not {given!r}")
-        if (who, label) in marks:
-            raise ValueError(f"{where} gives {who!r} points for {label} a second time")
-        marks[who, label] = (points, (row.get("comment") or "").strip())
-    return marks
-
-
-# ---- everything into a folder ------------------------------------------------------------------
-
-
-def _csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
-        writer.writerows([[_harmless(cell) for cell in row] for row in rows])
-
-
-def _harmless(cell: object) -> object:
-    """Keep spreadsheets from taking a student's text for a formula."""
-    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + cell
-    return cell
-
-
-def write_report(report: Report, out: Path) -> None:
-    """Write all pages and tables into a folder.
-
-    ``grades.csv`` has everything; ``moodle.csv`` and ``canvas.csv`` have what these import;
-    ``class.html`` is for the instructor, ``feedback/<id>.html`` for each student.
-
-    Args:
-        report: What the class came to.
-        out: The folder; it is made.
-    """
-    (out / "feedback").mkdir(parents=True, exist_ok=True)
-    labels = [e.label for t in report.tasks for e in (*t.exercises, *t.questions)]
-    students = _by_student(report)
-    rows, moodle, canvas = [], [], []
-    for student, results in students:
-        page = student_page(student, results, report.tasks)
-        (out / "feedback" / f"{student.id}.html").write_text(page, encoding="utf-8")
-        marks = {mark.label: mark for result in results for mark in result.marked.marks}
-        total = _number(sum(result.points for result in results))
-        notes = " ".join(note for result in results for note in result.marked.notes)
-        told = "; ".join(f"{label}: {_SAYS[marks[label].outcome][0]}" for label in labels)
-        points = [_number(marks[label].points) for label in labels]
-        rows.append([student.id, student.name, student.email, *points, total, notes])
-        by_task = [_number(result.points) for result in results]
-        moodle.append([student.id, student.email, *by_task, total, told])
-        canvas.append([student.name or student.id, "", student.id, "", "", *by_task])
-    out_of = sum(task.out_of for task in report.tasks)
-    head = ["id", "name", "email", *labels, f"points of {_number(out_of)}", "notes"]
-    _csv(out / "grades.csv", head, rows)
-    titles = [_heading(task) for task in report.tasks]
-    head = ["ID number", "Email address", *titles, "Grade", "Feedback comments"]
-    _csv(out / "moodle.csv", head, moodle)
-    head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *titles]
-    possible = ["    Points Possible", "", "", "", "", *(task.out_of for task in report.tasks)]
-    _csv(out / "canvas.csv", head, [possible, *canvas])
-    (out / "class.html").write_text(class_page(report), encoding="utf-8")
-    questions = [each for task in report.tasks for each in task.questions]
-    if questions:
-        (out / "free_text.html").write_text(words_page(report), encoding="utf-8")
-        blank = [[who.id, each.label, "", ""] for each in questions for who, _ in students]
-        if not (out / "free_text.csv").exists():  # it may hold marks already
-            _csv(out / "free_text.csv", ["student", "question", "points", "comment"], blank)

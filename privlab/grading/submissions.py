@@ -9,7 +9,6 @@ the report that costs nobody else anything.
 from __future__ import annotations
 
 import contextlib
-import csv
 import datetime
 import functools
 import io
@@ -18,18 +17,25 @@ import re
 import stat
 import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..course import LESSONS
 from .program import python
+from .tables import read_rows
 
 #: The largest notebook that is read, in bytes, and the most code in it, in characters; the course's
 #: own stay below 1.5 MB and 40,000 characters.
 MAX_NOTEBOOK, MAX_CODE = 20_000_000, 500_000
 #: The most that is unpacked of zip files for one student, in bytes, and of notebooks in one file.
 MAX_UNPACKED, MAX_IN_ZIP = 100_000_000, 5_000
+#: How many files that are no notebooks are named for one student.
+MAX_OTHERS = 10
+
+#: How the name of a notebook ends; browsers and mail programs add to it.
+NOTEBOOK = (".ipynb", ".ipynb.txt", ".ipynb.json")
 
 
 #: What stands above an answer in words, in its Markdown cell.
@@ -45,6 +51,13 @@ _QUESTION = re.compile(r"\s*#+\s*Question\s+([\w.]+)\s+·")
 
 class Unreadable(ValueError):
     """Something that was sent cannot be read; the message says why."""
+
+
+class NoNotebook(Unreadable):
+    """A file is not even named like a notebook or a zip file."""
+
+    def __init__(self) -> None:
+        super().__init__("it is no notebook (.ipynb) and no zip file")
 
 
 def readable(text: str, longest: int = 2_000) -> str:
@@ -72,44 +85,53 @@ class Student:
     email: str = ""
 
 
+#: What each column of a roster is called by people and by Moodle, in lower case.
+_COLUMNS = {
+    "id": ("id", "id number"),
+    "name": ("name", "full name"),
+    "first": ("first name",),
+    "last": ("last name", "surname"),
+    "email": ("email", "email address"),
+}
+
+
 def read_roster(path: Path) -> list[Student]:
     """Read the class list: a CSV file with a column ``id`` and, if wanted, ``name`` and ``email``.
 
-    Comma, semicolon and tab separate columns; a byte order mark does no harm.
+    Moodle's own names of columns are understood as well: ``ID number``, ``First name`` and ``Last
+    name`` or ``Surname``, ``Email address``. See :func:`privlab.grading.tables.read_rows` for what
+    may separate columns.
 
     Raises:
         ValueError: The file is no such list; the message names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"roster: {path.name} cannot be read as UTF-8 text ({error})") from None
-    lines = text.splitlines()
-    separator = max(",;\t", key=(lines[0] if lines else "").count)
-    rows = csv.DictReader(io.StringIO(text), delimiter=separator)
-    columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
-    if "id" not in columns:
+    rows = read_rows(path, "roster")
+    given = {column.strip().lower(): column for column in rows.columns}
+    columns = {
+        key: next((given[name] for name in names if name in given), None)
+        for key, names in _COLUMNS.items()
+    }
+    if columns["id"] is None:
         raise ValueError(
-            f"roster: {path.name} needs a column 'id' (and may have 'name' and 'email'); it has "
-            f"{', '.join(map(repr, columns)) or 'no columns'}"
+            f"roster: {path.name} needs a column 'id' or 'ID number' (and may have 'name' and "
+            f"'email'); it has {', '.join(map(repr, given)) or 'no columns'}"
         )
     students: dict[str, Student] = {}
-    for number, row in enumerate(rows, start=2):
-        fields = {
-            key: (row.get(columns.get(key, ""), "") or "").strip()
-            for key in ("id", "name", "email")
-        }
-        if not any(fields.values()):
+    for number, row in rows.lines:
+        found = {key: row[column] if column else "" for key, column in columns.items()}
+        if not any(found.values()):
             continue
+        name = found["name"] or f"{found['first']} {found['last']}".strip()
+        student = Student(found["id"], name, found["email"])
         # The id becomes the name of a file, and part of what seeds the exercises.
-        if not re.fullmatch(r"[\w.@+-]{1,64}", fields["id"]) or fields["id"].startswith("."):
+        if not re.fullmatch(r"[\w.@+-]{1,64}", student.id) or student.id.startswith("."):
             raise ValueError(
-                f"roster: line {number} of {path.name} has the id {fields['id']!r}; allowed are "
+                f"roster: line {number} of {path.name} has the id {student.id!r}; allowed are "
                 "letters, digits and . _ - + @, 1 to 64 of them, not beginning with a dot"
             )
-        if fields["id"].casefold() in students:
-            raise ValueError(f"roster: the id {fields['id']!r} stands twice in {path.name}")
-        students[fields["id"].casefold()] = Student(**fields)
+        if student.id.casefold() in students:
+            raise ValueError(f"roster: the id {student.id!r} stands twice in {path.name}")
+        students[student.id.casefold()] = student
     if not students:
         raise ValueError(f"roster: {path.name} has no students")
     return list(students.values())
@@ -174,6 +196,7 @@ class Submission:
         words: Answers in words, by the label of the question.
         when: Seconds since 1970: of two submissions the later counts.
         problem: Why it cannot be read, or "".
+        other: Whether it is a file of another kind, of which only the name is known.
     """
 
     place: str
@@ -184,6 +207,7 @@ class Submission:
     words: Mapping[str, str] = field(default_factory=dict)
     when: float = 0
     problem: str = ""
+    other: bool = False
 
 
 def read_notebook(raw: bytes, place: str = "", private: Sequence[str] = ()) -> Submission:
@@ -291,6 +315,8 @@ def collect(
 ) -> list[Submission]:
     """Read all notebooks below a folder, or in a zip file, in the order of their paths.
 
+    Of other files the names are told, of each student's the first few.
+
     Args:
         folder: A folder (of folders, notebooks and zip files), a zip file or a notebook.
         roster: Whom they can be from. Without it each path's first folder, or a lone file's name,
@@ -305,18 +331,28 @@ def collect(
     # A zip file that holds everybody's work is named after nobody.
     everybodys = folder.is_file() and folder.suffix.lower() == ".zip"
     found = []
+    others: Counter[object] = Counter()
     for place, when, raw in _files(folder, _Room(roster)):
+        student = _whose(place.partition("/")[2] if everybodys else place, roster)
+        if isinstance(raw, NoNotebook):
+            if roster is None and place.count("/") <= everybodys:
+                student = None  # a lone file of another kind is named after nobody
+            mine = student or PurePosixPath(place).parts[:2]
+            others[mine] += 1
+            if others[mine] > MAX_OTHERS:
+                continue
         try:
             if isinstance(raw, Unreadable):
                 raise raw
             sent = read_notebook(raw, place, private)
         except Unreadable as problem:
-            sent = Submission(place, which_lesson("", place, private), problem=str(problem))
+            other = isinstance(problem, NoNotebook)
+            lesson = "" if other else which_lesson("", place, private)
+            sent = Submission(place, lesson, problem=str(problem), other=other)
         # Not every name of a file is text.
         shown = "".join(
             each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in place
         )
-        student = _whose(place.partition("/")[2] if everybodys else place, roster)
         found.append(replace(sent, place=shown, student=student, when=when))
     return found
 
@@ -347,11 +383,15 @@ def _whose(place: str, roster: Sequence[Student] | None) -> Student | None:
     if not place:  # the zip file itself
         return None
     first = PurePosixPath(place).parts[0]
-    return Student(re.sub(r"[^\w.@+-]+", "_", PurePosixPath(first).stem)[:64].lstrip(".") or "_")
+    stem = re.sub(r"\.ipynb(\.\w+)?$|\.\w+$", "", first, flags=re.IGNORECASE)
+    return Student(re.sub(r"[^\w.@+-]+", "_", stem)[:64].lstrip(".") or "_")
 
 
 def _files(folder: Path, room: _Room) -> Iterator[tuple[str, float, bytes | Unreadable]]:
-    """Yield path, time and contents of all notebooks, those in zip files as well."""
+    """Yield path, time and contents of all notebooks, those in zip files as well.
+
+    Other files come as an error, with their path alone.
+    """
     if folder.is_file():
         paths, base = [folder], folder.parent
     else:
@@ -359,7 +399,11 @@ def _files(folder: Path, room: _Room) -> Iterator[tuple[str, float, bytes | Unre
     for path in paths:
         place = path.relative_to(base).as_posix()
         ending = path.suffix.lower()
-        if _is_clutter(place) or ending not in (".ipynb", ".zip"):
+        if _is_clutter(place):
+            continue
+        if not path.name.lower().endswith((*NOTEBOOK, ".zip")):
+            if not path.is_dir():
+                yield place, 0, NoNotebook()
             continue
         try:
             # A link could name any file of the grader's computer.
@@ -381,7 +425,9 @@ def _files(folder: Path, room: _Room) -> Iterator[tuple[str, float, bytes | Unre
 def _is_clutter(place: str) -> bool:
     """Whether a file is one that a program, not the student, has put there."""
     parts = PurePosixPath(place).parts
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    # The last is what nbgrader writes beside what it has collected.
+    known = ("__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini", "timestamp.txt")
+    return any(part.startswith(".") or part in known for part in parts)
 
 
 def _too_large(size: int) -> Unreadable:
@@ -396,13 +442,17 @@ def _unzip(
     """Read the notebooks of a zip file in memory; nothing is written, whatever their names say."""
     try:
         with zipfile.ZipFile(source) as archive:
-            entries = [e for e in archive.infolist() if not e.is_dir()]
-            wanted = [
+            entries = [
                 entry
-                for entry in sorted(entries, key=lambda entry: entry.filename)
-                if entry.filename.lower().endswith((".ipynb", ".zip"))
-                and not _is_clutter(entry.filename.replace("../", ""))
+                for entry in sorted(archive.infolist(), key=lambda entry: entry.filename)
+                if not entry.is_dir() and not _is_clutter(entry.filename.replace("../", ""))
             ]
+            wanted, others = [], []
+            for entry in entries:
+                known = entry.filename.lower().endswith((*NOTEBOOK, ".zip"))
+                (wanted if known else others).append(entry)
+            for entry in others[:MAX_IN_ZIP]:
+                yield f"{place}/{_safe(entry.filename)}", when, NoNotebook()
             if len(wanted) > MAX_IN_ZIP:
                 raise Unreadable(f"the zip file holds {len(wanted):,} notebooks")
             for entry in wanted:
@@ -413,7 +463,8 @@ def _unzip(
                 if stat.S_ISLNK(entry.external_attr >> 16):
                     yield name, when, Unreadable("it is a link or no file")
                     continue
-                limit = MAX_NOTEBOOK if name.lower().endswith(".ipynb") else MAX_UNPACKED
+                is_zip = name.lower().endswith(".zip")
+                limit = MAX_UNPACKED if is_zip else MAX_NOTEBOOK
                 # The size in the directory may be a lie: one byte more than allowed is asked for.
                 with archive.open(entry) as file:
                     left = room.left(name)
@@ -424,7 +475,7 @@ def _unzip(
                     yield name, when, Unreadable(told)
                 elif len(raw) > limit:
                     yield name, when, _too_large(max(len(raw), entry.file_size))
-                elif name.lower().endswith(".ipynb"):
+                elif not is_zip:
                     yield name, when, raw
                 elif depth:
                     yield name, when, Unreadable("a zip file in a zip file in a zip file")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -92,6 +94,9 @@ def private_task(path: Path) -> Task:
     module = importlib.util.module_from_spec(spec)
     # Data classes and `inspect` look a class's module up there.
     sys.modules[spec.name] = module
+    # It may import what lies beside it; the course's and the system's own names come first.
+    if str(path.resolve().parent) not in sys.path:
+        sys.path.append(str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -123,6 +128,37 @@ def private_task(path: Path) -> Task:
         raise ValueError(f"{where}: two exercises or questions have the same label")
     title, _, text = (module.__doc__ or key).strip().partition("\n")
     return Task(key, title.strip(), exercises, questions, f"{key}.ipynb", text.strip())
+
+
+def sources(task: Task) -> set[Path]:
+    """Return the files that hold a task's tests, with those that an instructor's file imports.
+
+    Of those they import, the ones that lie in the same folder or below it.
+    """
+    found: set[Path] = set()
+    todo = {Path(inspect.getfile(type(each))).resolve() for each in task.exercises}
+    folders = set() if task.key.isdecimal() else {path.parent for path in todo}
+    while todo:
+        path = todo.pop()
+        found.add(path)
+        if folders:
+            todo |= _imported(path, folders) - found
+    return found
+
+
+def _imported(path: Path, folders: set[Path]) -> set[Path]:
+    """Return the files in some folders that a Python file may import, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names |= {base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)}
+    # A relative import begins at the file's own folder.
+    places = [base / name.replace(".", "/") for name in names for base in {*folders, path.parent}]
+    files = [each for place in places for each in (Path(f"{place}.py"), place / "__init__.py")]
+    return {each.resolve() for each in files if each.is_file()}
 
 
 def check_distinct(tasks: Sequence[Task]) -> None:

@@ -16,7 +16,7 @@ import os
 import resource
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, TextIO
 
 from ..exercise import LocalPeer, NotTried, Wrong
@@ -63,28 +63,28 @@ class _Shell:
         return lambda *args, **kwargs: None
 
 
-def run_cells(cells: Sequence[str], namespace: dict[str, Any]) -> list[str]:
-    """Run the code of cells one after the other; a cell that fails does not stop the next.
+def run_cell(number: int, code: str, namespace: dict[str, Any]) -> str:
+    """Run the code of a cell; one that fails does not stop the next.
 
     Returns:
-        For each cell that failed: its number from 0, and why.
+        The cell's number and why it failed, "" if it did not.
     """
-    problems = []
-    for number, code in enumerate(cells):
-        name = f"<cell {number}>"
-        # So that a message can quote the line that failed.
-        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
-        try:
-            exec(compile(code, name, "exec"), namespace)
-        except BaseException as error:
-            problems.append(f"cell {number}: {type(error).__name__}: {error}"[:300])
-    return problems
+    name = f"<cell {number}>"
+    # So that a message can quote the line that failed.
+    linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+    try:
+        exec(compile(code, name, "exec"), namespace)
+    except BaseException as error:
+        return f"cell {number}: {type(error).__name__}: {error}"[:300]
+    return ""
 
 
 def _limit(limits: Mapping[str, int]) -> None:
     """Set resource limits that this process and its children cannot raise again."""
     for name, value in limits.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+        kind = getattr(resource, f"RLIMIT_{name}", None)
+        if kind is not None:  # not every system has all
+            resource.setrlimit(kind, (value, value))
 
 
 def _answer(peer: LocalPeer, question: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _answer(peer: LocalPeer, question: dict[str, Any]) -> dict[str, Any]:
                 question["name"], unpack(question["args"]), unpack(question["kwargs"])
             )
         else:
-            value = peer.sample(
+            value = peer.sampled(
                 question["name"], unpack(question["inputs"]), question["choices"], question["seed"]
             )
         return {"value": pack(value)}
@@ -107,7 +107,7 @@ def _answer(peer: LocalPeer, question: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(questions: TextIO, answers: TextIO) -> None:
-    """Read the cells and the limits, run them, and answer until nobody asks any more."""
+    """Read the limits, run the cells, and answer until nobody asks any more."""
 
     def send(number: int, **answer: Any) -> None:
         try:
@@ -120,10 +120,15 @@ def serve(questions: TextIO, answers: TextIO) -> None:
     sys.meta_path.insert(0, _BlankFinder())
     namespace: dict[str, Any] = {"__name__": "__main__", "get_ipython": _Shell}
     _limit(order["limits"])
-    send(0, problems=run_cells(order["cells"], namespace))
+    send(0)
     peer = LocalPeer(namespace)
     for number, line in enumerate(questions, start=1):
-        send(number, **_answer(peer, json.loads(line)))
+        question = json.loads(line)
+        if question["do"] == "cell":
+            problem = run_cell(question["cell"], question["code"], namespace)
+            send(number, problem=problem)
+        else:
+            send(number, **_answer(peer, question))
 
 
 def main() -> None:

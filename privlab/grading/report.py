@@ -1,0 +1,120 @@
+"""Everything that grading a class writes for people: pages, tables, what a platform takes."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+from .grade import Report, Result
+from .pages import by_student, class_page, heading, number, says, student_page, words_page
+from .tables import write_rows
+from .words import Marks, answer_in_words, write_marks
+
+#: What the parts of a path begin with in "Download all submissions" of Moodle: a name, the
+#: participant's number in this assignment, where it comes from. Since 4.1 without the last "_".
+_MOODLE = re.compile(r"[^_/]*_\d+_assignsubmission_file(?:_|$)")
+
+
+def write_report(report: Report, out: Path, marks: Marks | None = None) -> None:
+    """Write all pages and tables into a folder.
+
+    ``grades.csv`` has everything; ``moodle.csv`` and ``canvas.csv`` have what these import;
+    ``class.html`` is for the instructor, ``feedback/<id>.html`` for each student, ``feedback.zip``
+    for Moodle. Pages of students who are not in the class any more are removed.
+
+    Args:
+        report: What the class came to.
+        out: The folder; it is made.
+        marks: Points given by hand, as they were read.
+    """
+    folder = out / "feedback"
+    folder.mkdir(parents=True, exist_ok=True)
+    students = by_student(report)
+    pages = {}
+    for student, results in students:
+        page = student_page(student, results, report.tasks)
+        pages[student.id] = page
+        (folder / f"{student.id}.html").write_text(page, encoding="utf-8")
+    for path in folder.glob("*.html"):
+        if path.stem not in pages:
+            path.unlink()
+    _tables(report, out)
+    _for_moodle(out / "feedback.zip", report, pages)
+    (out / "class.html").write_text(class_page(report), encoding="utf-8")
+    if any(task.questions for task in report.tasks):
+        (out / "free_text.html").write_text(words_page(report), encoding="utf-8")
+        sent = {(each.student.id, each.task): each.submission for each in report.results}
+        answers = [
+            (student, question, answer_in_words(sent[student.id, task.key], question))
+            for task in report.tasks
+            for question in task.questions
+            for student, _ in students
+        ]
+        write_marks(out / "free_text.csv", answers, marks or Marks())
+
+
+def _tables(report: Report, out: Path) -> None:
+    """Write the tables of points; where nothing was sent, platforms get no points, not 0."""
+    labels = [e.label for t in report.tasks for e in (*t.exercises, *t.questions)]
+    rows, moodle, canvas = [], [], []
+    for student, results in by_student(report):
+        marks = {mark.label: mark for result in results for mark in result.marked.marks}
+        total = sum(result.points for result in results)
+        notes = [note for result in results for note in result.marked.notes]
+        notes += [each.text for each in report.remarks if each.student == student.id]
+        told = "; ".join(f"{label}: {says(marks[label])}" for label in labels)
+        none = ("not graded", "unclear")
+        points = ["" if marks[e].outcome in none else number(marks[e].points) for e in labels]
+        rows.append(
+            [student.id, student.name, student.email, *points, number(total), " ".join(notes)]
+        )
+        by_task = [number(result.points) if _graded(result) else "" for result in results]
+        sent = any(map(_graded, results))
+        moodle.append(
+            [
+                student.id,
+                student.email,
+                *by_task,
+                number(total) if sent else "",
+                told if sent else "",
+            ]
+        )
+        canvas.append([student.name or student.id, "", student.id, "", "", *by_task])
+    out_of = sum(task.out_of for task in report.tasks)
+    head = ["id", "name", "email", *labels, f"points of {number(out_of)}", "notes"]
+    write_rows(out / "grades.csv", head, rows)
+    titles = [heading(task) for task in report.tasks]
+    head = ["ID number", "Email address", *titles, "Grade", "Feedback comments"]
+    write_rows(out / "moodle.csv", head, moodle)
+    head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *titles]
+    possible = ["    Points Possible", "", "", "", "", *(task.out_of for task in report.tasks)]
+    write_rows(out / "canvas.csv", head, [possible, *canvas])
+
+
+def _graded(result: Result) -> bool:
+    """Whether there is something that points were given for."""
+    by_hand = any(mark.outcome == "by hand" for mark in result.marked.marks)
+    return result.submission is not None or by_hand
+
+
+def _for_moodle(path: Path, report: Report, pages: dict[str, str]) -> None:
+    """Write the pages as Moodle's "Upload multiple feedback files in a zip" takes them.
+
+    Moodle knows a participant by the number in the name of a folder, as it stood in the download;
+    numbers of another assignment it passes over.
+    """
+    folders = {}
+    for result in report.results:
+        place = result.submission.place if result.submission else ""
+        for part in place.split("/"):
+            if found := _MOODLE.match(part):
+                folders[found[0].removesuffix("_")] = result.student.id
+                break
+    path.unlink(missing_ok=True)
+    if folders:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for folder, student in sorted(folders.items()):
+                # The same date each time: what has not changed is the same file.
+                entry = zipfile.ZipInfo(f"{folder}_/feedback.html")
+                archive.writestr(entry, pages[student], zipfile.ZIP_DEFLATED)
