@@ -133,6 +133,8 @@ def _remedy(entry: Lesson) -> str:
     """Say what to do about a kernel that cannot run a lesson: the end of a sentence."""
     choose = f'choose the kernel "{KERNELS[entry.kernel]}" (menu Kernel, Change Kernel)'
     if entry.kernel == "privlab-tf":
+        if "google.colab" in sys.modules:
+            return "open this lesson on Binder, because Colab's Python is too new for it."
         return (
             f"{choose}; if it is not in the list, run `make lab` (on Linux x86-64 with Python "
             "3.11) or open this lesson on Binder."
