@@ -12,6 +12,7 @@ import io
 import linecache
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -95,6 +96,17 @@ class Mistake:
     says: str
 
 
+def escape(text: object) -> str:
+    """Return a text as HTML that shows it as it is."""
+    # Halves of surrogate pairs, which JSON and file names can hold, cannot be written.
+    return html.escape(str(text).encode("utf-8", "replace").decode())
+
+
+def prose(text: object) -> str:
+    """Return a text for people as HTML: what stands in backticks is code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
+
+
 @dataclass(frozen=True)
 class Note:
     """What ``check``, ``hint`` and ``solution`` show, as text and as HTML."""
@@ -108,10 +120,10 @@ class Note:
 
     def _repr_html_(self) -> str:
         # No colour but that of the theme: readable in light and dark, no meaning by colour alone.
-        body = "".join(f"<div>{html.escape(line)}</div>" for line in self.lines)
-        code = f"<pre><code>{html.escape(self.code)}</code></pre>" if self.code else ""
+        body = "".join(f"<div>{prose(line)}</div>" for line in self.lines)
+        code = f"<pre><code>{escape(self.code)}</code></pre>" if self.code else ""
         style = "border-left: 4px solid currentColor; padding: 0.3em 0.8em; margin: 0.3em 0"
-        return f'<div style="{style}"><strong>{html.escape(self.title)}</strong>{body}{code}</div>'
+        return f'<div style="{style}"><strong>{prose(self.title)}</strong>{body}{code}</div>'
 
 
 # ---- what a learner's function must return ---------------------------------------------------

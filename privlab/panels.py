@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import html
-import time
 from collections.abc import Callable, Sequence
 from itertools import product
 from math import prod
@@ -48,17 +47,15 @@ def panel(draw: Draw, *, stills: int = 3, **sliders: Sequence) -> None:
             they have more than ``MOST_POSITIONS`` together; ``stills`` is neither 0 nor between 2
             and the number of positions of the first slider; or ``draw`` returns no such sentence.
     """
-    from IPython.display import display
-
     figure = Panel(draw, **sliders)
     figure.show_stills(stills)
-    display(figure.bundle(), raw=True)
+    figure.show()
 
 
 class Panel:
     """A figure and the positions it can be moved to.
 
-    Every position is drawn before the first is shown: then a slider moves at once, however long
+    :meth:`show` draws every position before a slider appears: then it moves at once, however long
     ``draw`` takes, and what cannot be drawn raises in the cell, where a learner sees it.
 
     Args:
@@ -71,9 +68,8 @@ class Panel:
     """
 
     def __init__(self, draw: Draw, **sliders: Sequence) -> None:
-        from tqdm import tqdm
-
         self._draw = draw
+        self._drawn: dict[tuple, tuple[bytes, str]] = {}
         self.positions = {name: list(values) for name, values in sliders.items()}
         if not self.positions:
             raise ValueError("panel needs a slider, such as epsilon=[0.1, 1, 10]; got none")
@@ -86,13 +82,6 @@ class Panel:
                 f"the sliders must have at most {MOST_POSITIONS} positions together; got {number}"
             )
         self.start = {name: each[len(each) // 2] for name, each in self.positions.items()}
-        first, *others = product(*self.positions.values())
-        begun = time.monotonic()
-        self._drawn = {first: self._picture(first)}
-        # tqdm's own `delay` leaves an empty line in the notebook even where no bar appears.
-        quick = number * (time.monotonic() - begun) < 2
-        for values in tqdm(others, desc="drawing", leave=False, disable=quick):
-            self._drawn[values] = self._picture(values)
 
     def at(self, **values: Any) -> tuple[bytes, str]:
         """Return a position.
@@ -111,7 +100,10 @@ class Panel:
         for name, value in values.items():
             if value not in self.positions[name]:
                 raise ValueError(f"{name} must be one of {self.positions[name]}; got {value!r}")
-        return self._drawn[tuple(values[name] for name in self.positions)]
+        place = tuple(values[name] for name in self.positions)
+        if place not in self._drawn:
+            self._drawn[place] = self._picture(place)
+        return self._drawn[place]
 
     def show_stills(self, number: int) -> None:
         """Show ``number`` positions of the first slider side by side; nothing for 0.
@@ -135,20 +127,37 @@ class Panel:
         ]
         plots.show(fig, " ".join(sentences))
 
-    def bundle(self) -> dict[str, Any]:
-        """Return what a notebook displays: the sliders where it can, else a line of text."""
+    def show(self) -> None:
+        """Draw every position, and show the sliders where a notebook can, else a line of text."""
+        from IPython.display import display
+
+        places = [
+            dict(zip(self.positions, place, strict=True))
+            for place in product(*self.positions.values())
+        ]
+        self.at(**places[0])  # nothing is shown where not even this one can be drawn
         sliders = "sliders" if len(self.positions) > 1 else "slider"
         try:
-            widget = self.widget()
+            import ipywidgets
         except ImportError:
-            return {"text/plain": f"Install ipywidgets, and run this again, to move the {sliders}."}
-        return {
+            words = f"Install ipywidgets, and run this again, to move the {sliders}."
+            display({"text/plain": words}, raw=True)
+            return
+        # The bar stands where the sliders will: text of tqdm would leave an empty line behind.
+        bar = ipywidgets.IntProgress(max=len(places), description="drawing")
+        box = ipywidgets.VBox([bar])
+        shown = {
             "text/plain": f"Run this cell in JupyterLab to move the {sliders}.",
-            _WIDGET: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id},
+            _WIDGET: {"version_major": 2, "version_minor": 0, "model_id": box.model_id},
         }
+        display(shown, raw=True)
+        for place in places:
+            self.at(**place)
+            bar.value += 1
+        box.children = self.controls()
 
-    def widget(self) -> Any:
-        """Return the sliders, and the figure below them, as one widget of ipywidgets.
+    def controls(self) -> list[Any]:
+        """Return the sliders and, last, the figure that they move, as widgets of ipywidgets.
 
         The arrow keys move a slider that has the focus.
 
@@ -175,7 +184,7 @@ class Panel:
 
         for slider in sliders.values():
             slider.observe(redraw, names="value")
-        return ipywidgets.VBox([*sliders.values(), figure])
+        return [*sliders.values(), figure]
 
     def page(self, **values: Any) -> str:
         """Return a position as HTML: its sentence, and the figure with it as text alternative."""

@@ -18,7 +18,7 @@ from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from privlab.exercises import accounting
+from privlab import accounting
 
 # q, σ, steps, δ: Poisson sampling with q, each step of sensitivity 1; add/remove neighbours.
 PUBLISHED = {

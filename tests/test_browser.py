@@ -224,6 +224,8 @@ class TestLesson:
         panel = learner.cell("panels.panel(")
         status = f"{panel}.querySelector('[role=status]')"
         before = page.wait(f"{status}?.textContent")
+        # A bar that was drawn and erased on stderr would leave an empty pink line.
+        assert page.run(f"{panel}.querySelectorAll('[data-mime-type*=stderr]').length") == 0
         page.run(f"{panel}.querySelector('[role=slider]').focus()")
         page.press("ArrowRight", code=39)
         page.wait(f"{status}.textContent != {json.dumps(before)}", 20)

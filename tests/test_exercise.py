@@ -17,6 +17,7 @@ from privlab.exercise import (
     column,
     mapping,
     number,
+    prose,
     table,
 )
 from privlab.exercises.audited import LearnersMechanism, Neighbours, audit_answer
@@ -111,6 +112,13 @@ def test_html_escapes_and_uses_no_colour_of_its_own():
     assert "<script>" not in html
     assert "a &lt; b" in html
     assert "#" not in html
+
+
+def test_what_stands_in_backticks_is_code():
+    html = Note("A", ("`f(<b>)` is `a < b`, and 3` is not",))._repr_html_()
+    assert "<div><code>f(&lt;b&gt;)</code> is <code>a &lt; b</code>, and 3` is not</div>" in html
+    assert prose("one `two\nthree` four") == "one `two\nthree` four"
+    assert prose("half of a pair: \ud83d") == "half of a pair: ?"
 
 
 @pytest.mark.parametrize(

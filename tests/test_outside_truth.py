@@ -62,8 +62,8 @@ from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from privlab import data
-from privlab.exercises import accounting, lesson_02
+from privlab import accounting, data
+from privlab.exercises import lesson_02
 
 # ---- code of notebooks -------------------------------------------------------------------------
 

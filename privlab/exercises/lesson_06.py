@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..accounting import gaussian_sigma
 from ..audit import AuditReport
 from ..data import load_fashion
 from ..exercise import Answers, Exercise, Mistake, Wrong, array, mapping, number
-from .accounting import gaussian_sigma
 from .audited import LearnersMechanism, Neighbours, audit_answer
 
 #: The δ of the audits: large, so that they see much in few samples.

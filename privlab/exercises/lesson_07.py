@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..accounting import History, sampled_epsilon
 from ..data import load_fashion
 from ..exercise import Answers, Exercise, Mistake, Wrong, number
-from .accounting import History, sampled_epsilon
 
 # ---- 7.1 ---------------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..accounting import gaussian_epsilon, sampled_epsilon
 from ..data import load_fashion
 from ..exercise import Answers, Exercise, Mistake, Wrong, array, number
-from .accounting import gaussian_epsilon, sampled_epsilon
 
 # ---- the grader's own accountant ---------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import keyboard
+from ..accounting import gaussian_sigma, sampled_epsilon
 from ..audit import AuditReport
 from ..exercise import Answers, Exercise, Mistake, Wrong, array, mapping, number
-from .accounting import gaussian_sigma, sampled_epsilon
 from .audited import LearnersMechanism, Neighbours, audit_answer
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.stats import chi2
 
 from .. import federated
+from ..accounting import gaussian_epsilon
 from ..attacks import inversion
 from ..data import load_fashion
 from ..exercise import Answers, Exercise, Mistake, Wrong, array, mapping, number
-from .accounting import gaussian_epsilon
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The graders' own accountants of lessons 06 to 09: what a training really costs.
+"""What a training really costs: the accountants of graders and of the capstone.
 
 ``dp-accounting`` is imported inside the functions: most lessons do without it.
 """
