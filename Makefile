@@ -9,7 +9,7 @@ LAB := .venv/lab/bin/python
 # The Python path or home of the caller's other projects would break the environments.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP
 
-.PHONY: help lab lab-only test notebooks lint lock picture audit-table bench-fashion bench-flower bench-grading soak colab clean python-there setup-all setup-lab
+.PHONY: help lab lab-only test notebooks lint lock picture audit-table bench bench-fashion soak colab clean python-there setup-all setup-lab
 
 help:
 	@echo 'make lab        set up everything, then open JupyterLab on the first notebook'
@@ -21,11 +21,10 @@ help:
 	@echo 'make lock       write requirements/lab.txt anew from pyproject.toml (newest: UPGRADE=1)'
 	@echo 'make picture    compute the picture of the README anew (20 seconds)'
 	@echo 'make audit-table  audit both corpora and write the table in docs/auditor.md'
+	@echo 'make bench      speed against peers, each as a ratio; writes tests/benchmarks/README.md'
+	@echo '                (25 minutes; some: BENCH="lira secure"; tiny, nothing stored: BENCH=--quick)'
 	@echo 'make bench-fashion  accuracy at ε = 3 on all of Fashion-MNIST (5 minutes; other folder:'
 	@echo '                FASHION=/where/the/four/files/are)'
-	@echo 'make bench-flower  a loop, Flower and Flower in Ray train the same (2 minutes)'
-	@echo 'make bench-grading  a class of 30 graded, and the same by nbgrader (its Python:'
-	@echo '                NBGRADER=/path/to/python)'
 	@echo 'make soak       every notebook 20 times, every checker 1,000 times: days; goes on where it'
 	@echo '                was stopped (less: SOAK="--notebooks 03 --times 5 --minutes 30")'
 	@echo 'make colab      run the lessons as on Colab, in an environment like its own (some minutes;'
@@ -59,14 +58,13 @@ picture: setup-lab
 audit-table: setup-lab
 	@$(LAB) tools/audit_table.py
 
+bench: setup-all
+	@$(LAB) tests/benchmarks/run.py $(BENCH)
+
 bench-fashion: setup-lab
-	@$(LAB) tests/benchmarks/fashion_mnist.py $(if $(FASHION),--folder "$(FASHION)")
-
-bench-flower: setup-lab
-	@$(LAB) tests/benchmarks/flower_simulation.py
-
-bench-grading: setup-lab
-	@$(LAB) tests/benchmarks/grading.py $(if $(NBGRADER),--nbgrader "$(NBGRADER)")
+	@$(LAB) tests/benchmarks/fashion_mnist.py $(if $(FASHION),--folder "$(FASHION)") \
+		--json tests/benchmarks/results/fashion_mnist.json
+	@$(LAB) tests/benchmarks/run.py --page-only
 
 soak: setup-all
 	@$(LAB) tools/soak.py $(SOAK)

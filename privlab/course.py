@@ -296,7 +296,18 @@ LESSONS = (
         ("tenseal", "cryptography", "scikit-learn"),
         ready=True,
     ),
-    Lesson("20", "choosing", "Choosing", 5, "–", "small tests, sweeps, a decision guide", "all"),
+    Lesson(
+        "20",
+        "choosing",
+        "Choosing",
+        5,
+        "the best of twelve runs; a winner by luck; every way attacked",
+        "sweeps, Pareto fronts, private selection, a decision guide",
+        "four hospitals",
+        75,
+        ("torch", "dp-accounting", "tenseal", "mpyc"),
+        ready=True,
+    ),
     Lesson(
         "21",
         "capstone",
@@ -305,6 +316,9 @@ LESSONS = (
         "all of them",
         "from raw table to released model",
         "four hospitals",
+        90,
+        ("faker", "cryptography", "trustme", "dp-accounting"),
+        ready=True,
     ),
 )
 
@@ -317,34 +331,43 @@ def lesson(number: str) -> Lesson:
     raise ValueError(f"there is no lesson {number!r}: the course has 00 to {LESSONS[-1].number}")
 
 
-def binder_url(entry: Lesson) -> str:
+def binder_url(entry: Lesson, repository: str = REPOSITORY) -> str:
     """Return the address that opens a lesson on Binder."""
-    return f"https://mybinder.org/v2/gh/{REPOSITORY}/HEAD?urlpath=lab/tree/notebooks/{entry.file}"
+    return f"https://mybinder.org/v2/gh/{repository}/HEAD?urlpath=lab/tree/notebooks/{entry.file}"
 
 
-def colab_url(entry: Lesson) -> str:
+def colab_url(entry: Lesson, repository: str = REPOSITORY) -> str:
     """Return the address that opens a lesson on Colab."""
-    return f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{entry.file}"
+    return f"https://colab.research.google.com/github/{repository}/blob/main/notebooks/{entry.file}"
 
 
-def markdown_table() -> str:
-    """Return the lesson table of the README."""
+def badges(entry: Lesson, repository: str = REPOSITORY) -> str:
+    """Return the badges of a lesson in Markdown; Colab has no kernel but its own."""
+    binder = "https://mybinder.org/badge_logo.svg"
+    colab = "https://colab.research.google.com/assets/colab-badge.svg"
+    found = f"[![Open in Binder]({binder})]({binder_url(entry, repository)})"
+    if entry.kernel == "python3":
+        found += f" [![Open in Colab]({colab})]({colab_url(entry, repository)})"
+    return found
+
+
+def markdown_table(repository: str = REPOSITORY) -> str:
+    """Return the lesson table of the README; ``privlab badges`` writes it there."""
     lines = [
-        "| no. | lesson | what is attacked | tools | minutes | open |",
-        "|---|---|---|---|---|---|",
+        "| no. | lesson | what is attacked | tools | minutes | kernel | open |",
+        "|---|---|---|---|---|---|---|",
     ]
     part = None
     for entry in LESSONS:
         if entry.part != part and entry.part:
-            lines.append(f"| | **Part {entry.part} · {PARTS[entry.part]}** | | | | |")
+            lines.append(f"| | **Part {entry.part} · {PARTS[entry.part]}** | | | | | |")
         part = entry.part
         if entry.ready:
             title = f"[{entry.title}](notebooks/{entry.file})"
-            links = f"[Binder]({binder_url(entry)})"
-            if entry.kernel == "python3":
-                links += f" · [Colab]({colab_url(entry)})"
+            links = badges(entry, repository)
         else:
             title, links = entry.title, "not there yet"
-        cells = (entry.number, title, entry.attack, entry.tools, str(entry.minutes), links)
+        kernel = "" if entry.kernel == "python3" else f"`{entry.kernel}`"
+        cells = (entry.number, title, entry.attack, entry.tools, str(entry.minutes), kernel, links)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
