@@ -627,23 +627,29 @@ def _gradients_of(
         if hasattr(layer, "out_features")
     }
 
-    def loss(taps: Models, parameters: Models, X: Tensor, y: Tensor) -> tuple[Tensor, Models]:
-        logits, inputs = _forward(network, parameters, X, taps)
-        return functional.cross_entropy(logits, y, reduction="sum"), inputs
-
     def gradients(parameters: Models, X: Tensor, y: Tensor, weights: Tensor) -> Models:
         taps = {name: torch.zeros(len(X), size) for name, size in outputs.items()}
-        pulls, inputs = torch.func.grad(loss, has_aux=True)(taps, parameters, X, y)
+        logits, pull_back, inputs = torch.func.vjp(
+            lambda taps: _forward(network, parameters, X, taps), taps, has_aux=True
+        )
+        # The gradient of the cross-entropy for the logits, softmax - one-hot, is written out:
+        # log_softmax and its derivative are slow for few classes.
+        shares = (logits - logits.amax(dim=1, keepdim=True)).exp()
+        shares = shares / shares.sum(dim=1, keepdim=True)
+        errors = shares - functional.one_hot(y, logits.shape[1])
+        if clip is None:
+            errors = errors * weights[:, None]  # smaller than the pulls, which it scales as well
+        pulls = pull_back(errors)[0]
         if clip is not None:
             # The gradient of a record is pull · (input, 1)ᵀ: its norm is a product of norms.
             squares = [
                 (inputs[name].square().sum(1) + 1) * pulls[name].square().sum(1) for name in outputs
             ]
             norms = torch.stack(squares).sum(0).sqrt()
-            weights = weights * (clip / norms.clamp(min=clip))
+            factors = weights * (clip / norms.clamp(min=clip))
+            pulls = {name: pull * factors[:, None] for name, pull in pulls.items()}
         total = {}
-        for name in outputs:
-            pull = pulls[name] * weights[:, None]
+        for name, pull in pulls.items():
             total |= {f"{name}.weight": pull.T @ inputs[name], f"{name}.bias": pull.sum(0)}
         return total
 

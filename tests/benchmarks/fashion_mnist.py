@@ -1,18 +1,27 @@
-"""How accurate is a model with ε = 3 on all of Fashion-MNIST? ``make bench-fashion``.
+"""All of Fashion-MNIST at ε = 3.
 
-It needs the original files, for example those of the Debian package ``dataset-fashion-mnist``. The
-model is lesson 07's: a linear layer on features that need no data, trained by DP-SGD. Here batches
-are all 60,000 images, so each step is one Gaussian mechanism, and ε has a closed form. δ is 1e-5;
-adjacency: add or remove one image (their number, 60,000, is treated as public).
+Lesson 07's kind of model (a linear layer on features that need no data, trained by DP-SGD) learns
+all 60,000 images and is judged by the 10,000 test images. δ = 1e-5, adjacency: add or remove one
+image; their number is treated as public. The data are the four original files, for example those of
+the Debian package ``dataset-fashion-mnist`` (another folder: ``make bench-fashion FASHION=…``).
 
-The settings were chosen on 50,000 training images and judged on the other 10,000, in about 30
-tries that are not in ε, as in the published results it is compared with. The test images took no
-part.
-"""
+What makes the difference:
+
+- Full batches: 100 steps on all images are one Gaussian mechanism, whose ε is known exactly.
+- Features of length 1: then the noise in a score does not depend on how many features there are, and 2,900 cost no more noise than 400.
+- 2,000 random half-linear functions of lesson 07's 900 features. On held-out training images they bring 0.3 points.
+
+What limits it: without noise the same model reaches about 91 %. Half of the rest is the linear
+model on these features, not the privacy. What to hold against it: the settings were found on the
+training images (50,000 to train, 10,000 to judge, some 30 tries), and those tries are not in ε. The
+published figures have the same gap. The test images were looked at once. Three trainings spread by
+0.2 points, and 10,000 test images by 0.3: it passes 89.0 % clearly, 89.7 % just so.
+
+Not measured: the published methods themselves (their figures are cited, not run), other ε, networks.
+"""  # noqa: E501 - a list of the page
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import math
 import sys
@@ -20,6 +29,7 @@ import time
 import warnings
 from pathlib import Path
 
+import bench
 import numpy as np
 import torch
 from dp_accounting import GaussianDpEvent, SelfComposedDpEvent
@@ -27,8 +37,9 @@ from dp_accounting.pld import PLDAccountant
 from opacus.accountants import PRVAccountant
 from tqdm import tqdm
 
-from privlab.exercises.accounting import gaussian_epsilon, gaussian_sigma
+from privlab.accounting import gaussian_epsilon, gaussian_sigma
 from privlab.features import fixed_features, train_linear
+from privlab.networks import fashion_tensors
 
 EPSILON, DELTA = 3.0, 1e-5
 STEPS, MAX_GRAD_NORM, LEARNING_RATE, MOMENTUM = 100, 1.0, 60.0, 0.9
@@ -90,50 +101,67 @@ def epsilons(sigma: float) -> dict[str, float]:
     }
 
 
+def course_images() -> tuple[torch.Tensor, np.ndarray, torch.Tensor, np.ndarray]:
+    """Return the course's part of the data, 2,000 images to train and 1,000 to test."""
+    X, y, X_test, y_test = fashion_tensors()
+    return X[:2_000], y[:2_000].numpy(), X_test[:1_000], y_test[:1_000].numpy()
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Measure and print."""
+    started, parser = time.perf_counter(), bench.parser(__doc__)
     parser.add_argument("--folder", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument(
         "--validate", action="store_true", help="train on 50,000 images, judge on 10,000 others"
     )
     options = parser.parse_args()
-    if not options.folder.is_dir():
+    if not options.quick and not options.folder.is_dir():
         print(
             f"{options.folder} is missing: install the Debian package dataset-fashion-mnist, or "
             "name the folder of the four original files with --folder.",
             file=sys.stderr,
         )
-        return 2
-    start = time.perf_counter()
-    X, y = load(options.folder, "train")
-    X_test, y_test = load(options.folder, "t10k")
+        return bench.CANNOT_RUN
+    if options.quick:
+        X, y, X_test, y_test = course_images()
+    else:
+        X, y = load(options.folder, "train")
+        X_test, y_test = load(options.folder, "t10k")
     if options.validate:
         X, y, X_test, y_test = X[:50_000], y[:50_000], X[50_000:], y[50_000:]
     F, F_test = features(X), features(X_test)
-    print(f"features of {len(X) + len(X_test):,} images: {time.perf_counter() - start:.0f} s")
 
     # One part in a million of room for the rounding of the accountants. All steps together are one
     # Gaussian mechanism.
     sigma = gaussian_sigma(EPSILON * (1 - 1e-6), DELTA, STEPS)
     spent = epsilons(sigma)
-    print(f"{STEPS} steps, sample rate 1, noise multiplier {sigma:.3f}, delta {DELTA:g}")
-    print("epsilon by " + ", ".join(f"{name}: {value:.4f}" for name, value in spent.items()))
     assert max(spent["closed form"], spent["dp-accounting PLD"]) <= EPSILON + 1e-3
     assert max(spent.values()) - min(spent.values()) < 0.02
 
     found = []
-    for seed in tqdm(range(RUNS), desc="training"):
+    for seed in tqdm(range(1 if options.quick else RUNS), desc="training", leave=False):
         weights = train_linear(
             F, y, sigma, 1.0, STEPS, MAX_GRAD_NORM, LEARNING_RATE, MOMENTUM,
             np.random.default_rng(seed),
         )  # fmt: skip
         found.append(float(np.mean(np.argmax(F_test @ weights, axis=1) == y_test)))
-    print(f"accuracy on {len(X_test):,} images: " + ", ".join(f"{each:.2%}" for each in found))
-    print(f"mean {np.mean(found):.2%}, epsilon {EPSILON:g}; published at this budget:")
-    for name, accuracy in PUBLISHED.items():
-        print(f"  {accuracy:.2%}  {name}")
-    print(f"all of it: {time.perf_counter() - start:.0f} s")
-    return 0 if np.mean(found) > PUBLISHED["handcrafted features (Tramèr and Boneh 2021)"] else 1
+    mean = float(np.mean(found))
+    rows = [[f"{name}, cited", f"{value:.2%}", "3"] for name, value in PUBLISHED.items()]
+    each = ", ".join(f"{value:.2%}" for value in found)
+    budgets = ", ".join(f"{value:.3f} {name}" for name, value in spent.items())
+    rows.append([f"**this**, mean of {len(found)}", f"**{mean:.2%}** ({each})", budgets])
+    passed = [name for name, value in PUBLISHED.items() if mean > value]
+    bench.finish(
+        "fashion_mnist", __doc__, options, started, ["torch", "dp-accounting", "opacus"],
+        tables=[{"head": ["", "test accuracy", "ε"], "rows": rows}],
+        sentence=(
+            f"{mean:.2%} on {len(X_test):,} images at ε = {EPSILON:g} (noise multiplier "
+            f"{sigma:.3f}, {STEPS} steps), above {len(passed)} of {len(PUBLISHED)} published "
+            "figures, which Fu et al. (2024) list in table 2."
+        ),
+    )  # fmt: skip
+    beaten = mean > PUBLISHED["handcrafted features (Tramèr and Boneh 2021)"]
+    return 0 if beaten or options.quick else 1
 
 
 if __name__ == "__main__":

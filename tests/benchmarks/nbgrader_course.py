@@ -10,8 +10,9 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import nbformat
 
@@ -53,6 +54,48 @@ def cell_id(kind: str, label: str) -> str:
     return f"{kind}-{label.replace('.', '_')}"
 
 
+def sandboxed(
+    python: Path,
+    folder: Path,
+    patience: float,
+    *arguments: str,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python of a venv in bubblewrap: no network, and one folder that it may write to.
+
+    Args:
+        python: Of the venv.
+        folder: The one folder; kernels are looked for in ``jupyter`` below it.
+        patience: Seconds after which it is ended.
+        *arguments: Of Python.
+        more: Further environment variables.
+    """
+    environment = {
+        "PATH": f"{python.parent}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "JUPYTER_PATH": str(folder / "jupyter"),
+        "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+    folders = [str(folder), str(python.parent.parent)]
+    command = [
+        *("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"),
+        *("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),
+        # Whatever of these lies in /tmp is hidden now.
+        *("--bind", folders[0], folders[0], "--ro-bind", folders[1], folders[1]),
+        *("--ro-bind", sys.prefix, sys.prefix, "--ro-bind", str(ROOT), str(ROOT)),
+        *("--chdir", folders[0], "--", str(python), *arguments),
+    ]
+    try:
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=patience
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"longer than {patience} s")
+
+
 class Course:
     """One assignment, from its source to the scores.
 
@@ -92,29 +135,7 @@ class Course:
         self.release = nbformat.read(folder / "release" / "work" / task.file, as_version=4)
 
     def _run(self, patience: float, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            "PATH": f"{self._python.parent}:/usr/bin:/bin",
-            "HOME": str(self._folder),
-            "JUPYTER_PATH": str(self._folder / "jupyter"),
-            "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}",
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        folders = [str(self._folder), str(self._python.parent.parent)]
-        command = [
-            *("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"),
-            *("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),
-            # Whatever of these lies in /tmp is hidden now.
-            *("--bind", folders[0], folders[0], "--ro-bind", folders[1], folders[1]),
-            *("--ro-bind", sys.prefix, sys.prefix, "--ro-bind", str(ROOT), str(ROOT)),
-            *("--chdir", folders[0], "--", str(self._python), *arguments),
-        ]
-        try:
-            return subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=patience
-            )
-        except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(command, 1, "", f"longer than {patience} s")
+        return sandboxed(self._python, self._folder, patience, *arguments)
 
     def submit(self, student: str, notebook: nbformat.NotebookNode) -> None:
         """Put a student's notebook where nbgrader collects it."""
