@@ -67,7 +67,7 @@ def doctor() -> None:
 
 _Tasks = Annotated[
     list[str] | None,
-    typer.Argument(help="Two-digit numbers of lessons, e.g. 03 05.", show_default=False),
+    typer.Argument(help="Numbers of lessons, e.g. 03 05.", show_default=False),
 ]
 _Private = Annotated[
     list[Path] | None,
@@ -114,12 +114,23 @@ def _tasks(lessons: list[str] | None, private: list[Path] | None) -> list:
     """Return the tasks that were asked for, each once."""
     from .grading.tasks import check_distinct, lesson_task, private_task
 
-    tasks = [lesson_task(number) for number in dict.fromkeys(lessons or [])]
+    numbers = dict.fromkeys(number.zfill(2) for number in lessons or [])
+    tasks = [lesson_task(number) for number in numbers]
     tasks += [private_task(path) for path in dict.fromkeys(private or [])]
     if not tasks:
         raise ValueError("name at least one lesson, e.g. 03, or --private my_exercises.py")
     check_distinct(tasks)
     return tasks
+
+
+def _keep_apart(submissions: Path, out: Path) -> None:
+    """Raise ``ValueError`` if grades would lie among submissions, or these among grades."""
+    sent, made = submissions.resolve(), out.resolve()
+    if made.is_relative_to(sent) or (sent.is_dir() and sent.is_relative_to(made)):
+        raise ValueError(
+            f"out: grades in {out} and submissions in {submissions} would lie among each other: "
+            "name a folder beside the submissions"
+        )
 
 
 @app.command()
@@ -138,7 +149,9 @@ def assign(
 ) -> None:
     """Make the notebooks to hand out: one folder a student, with data of their own.
 
-    Each notebook's metadata say for whom it was made, in a form that only your key can make.
+    The folder must be new. Each notebook's metadata say for whom it was made, in a form that only
+    your key can make. Data depend on key and id alone: whoever joins later gets a hand-out from a
+    roster of the new ones, with the same key.
     """
     from .grading.handout import assign as hand_out
 
@@ -208,6 +221,7 @@ def grade(
 
     from .course import LESSONS
     from .grading.grade import grade as grade_class
+    from .grading.pages import summary
     from .grading.report import write_report
     from .grading.sandbox import Limits, keep_out
     from .grading.secret import read_key
@@ -215,6 +229,7 @@ def grade(
     from .grading.words import Marks, read_marks
 
     with _explained():
+        _keep_apart(submissions, out)
         students = read_roster(roster) if roster else None
         limits = Limits(seconds=seconds, memory=int(memory * 2**30), protected=not unprotected)
         sent = collect(submissions, students, [path.stem for path in private or []])
@@ -260,16 +275,11 @@ def grade(
             typer.echo("Stopped. Run the same command again: what is graded is kept.", err=True)
             raise typer.Exit(130) from None
         write_report(report, out, by_hand)
-    points = [sum(r.points for r in report.results if r.student == s)
-              for s in dict.fromkeys(r.student for r in report.results)]  # fmt: skip
-    out_of = sum(task.out_of for task in tasks)
-    people = f"{len(points)} student{'s' if len(points) != 1 else ''}"
-    what = ", ".join(task.key for task in tasks)
-    mean = sum(points) / max(len(points), 1)
-    typer.echo(f"{people}, mean {mean:.1f} of {out_of} ({what}).")
+    typer.echo(f"{summary(report)} ({', '.join(task.key for task in tasks)}).")
     if report.unsent:
-        found = f"; sent were {', '.join(lessons_sent)}" if lessons_sent else ""
-        typer.echo(f"Nobody sent {', '.join(report.unsent)}{found}.")
+        missing, others = ", ".join(report.unsent), sorted({*lessons_sent} - {*report.unsent})
+        theirs = f"; sent were {', '.join(others)}" if others else ""
+        typer.echo(f"Nobody {'' if roster is None else 'in the roster '}sent {missing}{theirs}.")
     failed = sum(m.outcome == "not graded" for r in report.results for m in r.marked.marks)
     if failed:
         typer.echo(f"{failed} answers were not graded, as a test failed: see class.html.")
@@ -288,7 +298,10 @@ def solutions(
     private: _Private = None,
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("solutions"),
 ) -> None:
-    """Write solved notebooks, executed: not for students."""
+    """Write solved notebooks, executed: not for students.
+
+    Solutions that lie in the folder already are replaced.
+    """
     from .grading.handout import solutions as solved
 
     with _explained():

@@ -159,6 +159,11 @@ def test_a_student_reads_what_happened(pages):
     assert "3 points not marked yet" in bo
     assert "test_audit" not in bo  # for the instructor's eyes
     assert "Code cell 3, line 7 was left out" in text["s003"]
+    # To an answer in words the question and the answer, even before it has points.
+    for name in ("s001", "s003"):
+        assert f"The insurer {HARMLESS}.\n\nSecond paragraph." in text[name]
+        assert "Use <code>k</code>." in text[name]
+    assert "Graded: 03.ipynb" in bo
     assert text["s005"].count("Nothing was sent.") == 2
     assert "the file is empty" in text["s006"]
     for name in ("s005", "s006"):
@@ -180,8 +185,10 @@ def test_an_instructor_sees_at_once_who_needs_help(pages):
     assert "free_text.html" in top
     assert "1 of 2" in text
     assert "2 did not try" in text  # 3.4: two with a stub, one whose notebook cannot be read
+    assert "mean 1.2 of 2<br>1 to be marked" in text  # 2, 0.5, 1 and one without points
     assert "1 × The audit: An output of no" in text
     assert "97%" in text
+    assert text.count("Code cell 3, line 7 was left out") == 1  # of two tasks, once
     # Both answers, side by side; nobody but the instructor reads of it.
     pair = text[text.index("<details>") : text.index("</details>")]
     assert pair.count(f"return {html.escape(repr(EVIL))}") == 2
@@ -211,25 +218,26 @@ def test_bars_of_strange_numbers():
 
 
 def test_what_an_attack_counted_is_drawn():
-    told = "The attack names 1,250 of 5,000 targets; 3 of 4 are unique. 1,250 of 5,000."
-    drawn = shares([told])
+    told = "The attack names 1,250 of 5,000 targets; 3 of 5 are unique. It named 1,250 of 5,000."
+    drawn = shares([told, "The server read 3 of the 4 images."])
     assert re.findall(">(\\S+ of \\S+) is ([0-9.]+%)", drawn) == [
         ("1,250 of 5,000", "25.0%"),
         ("3 of 4", "75.0%"),
     ]
     assert re.findall("width:([0-9.]+%)", drawn) == ["25.0%", "75.0%"]
     for text in (
-        "5 of 4",
-        "1 of 1",
-        "0.5 of 2",
-        "2 of 3.5",
-        "2 of 30%",
-        "x2 of 3",
-        "9" * 40 + " of 9",
+        "It names 5 of 4",
+        "It names 1 of 1",
+        "It names 0.5 of 2",
+        "It names 2 of 3.5",
+        "It names 2 of 30%",
+        "It names x2 of 3",
+        "It names " + "9" * 40 + " of 9",
+        "It names 0 of 7.",
+        "A client with 3 of 1,742 records moved your mean.",
     ):
         assert shares([text]) == ""
-    assert shares(["0 of 7 were found."]).count("0.0%") == 2
-    many = shares([f"{i} of 100" for i in range(20)])
+    many = shares([f"It names {i} of 100" for i in range(20)])
     assert many.count('class="track') == MOST_COUNTS
 
 

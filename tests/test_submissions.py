@@ -15,6 +15,7 @@ ROSTER = [
     Student("s002", "Bo Åkesson"),
     Student("s003", "Ada Marshall"),
     Student("s010", "Cher"),
+    Student("s011", "Jan van der Berg"),
     Student("01"),
     Student("07"),
     Student("start"),
@@ -74,6 +75,21 @@ def test_a_roster_of_moodle(tmp_path, last):
     assert ada == Student("s1", "Ada Marsh, Lady", "a@x.example")
 
 
+def test_a_gradebook_of_canvas(tmp_path):
+    """As Canvas exports it: its "ID" is a number of its own; two lines are nobody's."""
+    body = (
+        "Student,ID,SIS User ID,SIS Login ID,Section,01 (99)\n"
+        "    Points Possible,,,,,7\n"
+        '"Marsh, Ada",1234,s1,ada,A,\n"van der Berg, Jan",1235,s2,jan,A,\n'
+        '"Student, Test",1236,,abc,A,\n'
+    )
+    (tmp_path / "r.csv").write_text(body, encoding="utf-8-sig")
+    assert read_roster(tmp_path / "r.csv") == [
+        Student("s1", "Ada Marsh"),
+        Student("s2", "Jan van der Berg"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -82,7 +98,9 @@ def test_a_roster_of_moodle(tmp_path, last):
         (b"id\n", "no students"),
         (b"id\ns1\nS1\n", "stands twice"),
         (b"id\n../x\n", "line 2 .* has the id '../x'"),
-        (b"id,name\n,Ada\n", "has the id ''"),
+        (b"id,name\n,Ada\n", "Ada has no 'id' in line 2"),
+        (b"Vorname,ID-Nummer\nAda,s1\n", "it has 'vorname', 'id-nummer': rename them"),
+        (b'Student,ID,SIS User ID\n"Marsh, Ada",99,\n', "Ada Marsh has no 'SIS User ID'"),
         (b"\xff\xfe\x00", "cannot be read"),
         ("id,name\ns1,Åsa\n".encode("cp1252"), "not saved as UTF-8 .in Excel: Save As, CSV UTF-8"),
     ],
@@ -104,7 +122,17 @@ def test_rosters_that_are_none(tmp_path, body, told):
         ("Bo Akesson/x.ipynb", "s002"),
         ("Ada Marshall/s001.ipynb", "s003"),  # what is further in, the student has named
         ("s003/x.zip/s001/x.ipynb", "s003"),
-        ("marshada_99_1234_s002.ipynb", None),
+        ("marshada_99_1234_s002.ipynb", "s001"),
+        ("marshada_LATE_99_1234_s002.ipynb", "s001"),
+        ("vanderbergjan_99_1234_x.ipynb", "s011"),
+        ("cher_99_1234_x.ipynb", "s010"),
+        ("Ada Marsh_7_assignsubmission_file_s002.ipynb", "s001"),
+        # Somebody who is not in the class: their number, and what they have named, tell nothing.
+        ("Cem Oz_07_assignsubmission_file_/s001.ipynb", None),
+        ("Ada Marsh Bell_7_assignsubmission_file_/x.ipynb", None),
+        ("ozcem_07_1234_s001.ipynb", None),
+        ("adamarshal_99_1234_x.ipynb", None),
+        ("Ada Marshal/x.ipynb", None),
         ("Ada Marsh_s001/x.ipynb", "s001"),
         ("s0010/x.ipynb", None),
         ("s001 s002/x.ipynb", None),
@@ -205,6 +233,22 @@ def test_the_assignment_is_read(tmp_path):
     assert only(tmp_path).assignment == "abc"
 
 
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("moodle.zip/Ada Marsh_7_assignsubmission_file_/a/b.ipynb", "a/b.ipynb"),
+        ("Ada Marsh_7_assignsubmission_file_b.ipynb", "b.ipynb"),
+        ("marshada_99_1234_b.ipynb", "b.ipynb"),
+        ("Cem Oz/s001/b.ipynb", "b.ipynb"),
+        ("Cem Oz/b.ipynb", "b.ipynb"),
+        ("s001_b.ipynb", "s001_b.ipynb"),
+        ("s001.zip/b.ipynb", "b.ipynb"),
+    ],
+)
+def test_a_student_reads_no_name_of_anothers_folder(place, shown):
+    assert submissions.within(place, ROSTER[0]) == shown
+
+
 # ---------------------------------------------------------------- folders and zip files
 
 
@@ -295,14 +339,18 @@ def test_zip_bombs(tmp_path, monkeypatch):
         zipped({f"{i}.ipynb": b" " * 150_000 for i in range(20)} | {"z.ipynb": text(CODE)})
     )
     bomb = zipped({"x.ipynb": text(CODE)})
-    for _ in range(3):
+    for _ in range(4):
         bomb = zipped({"inner.zip": bomb})
     (tmp_path / "c.zip").write_bytes(bomb)
     (tmp_path / "d.ipynb").write_text(text(CODE))
     found = {each.place: each.problem for each in collect(tmp_path)}
     assert "are read" in found["a.zip/x.ipynb"]
     assert sum("more than 1 MB were sent" in why for why in found.values()) == 15
-    assert "zip file in a zip file" in found["c.zip/inner.zip/inner.zip"]
+    # Without a roster a file is somebody's; in a zip file of everybody there may be one more.
+    assert "unpack it once" in found["c.zip/inner.zip/inner.zip"]
+    (deepest,) = collect(tmp_path / "c.zip")
+    assert deepest.place == "c.zip/inner.zip/inner.zip/inner.zip"
+    assert "unpack it once" in deepest.problem
     assert found["d.ipynb"] == ""
 
 
@@ -393,3 +441,48 @@ def test_a_zip_file_of_everybody_without_a_roster(tmp_path):
     )
     found = collect(tmp_path / "moodle.zip")
     assert [each.student.id for each in found] == ["Ada_1_file_", "bo"]
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_names_in_a_zip_file_without_the_flag_of_utf_8(tmp_path, flag):
+    """As Info-ZIP writes them in a C locale: the bytes are UTF-8 and nothing says so."""
+    raw = zipped({"Bo Åkesson_7_assignsubmission_file_/é.ipynb": text(CODE), "s001/ö.pdf": b"%PDF"})
+    if not flag:
+        raw = bytearray(raw)
+        for sign, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            place = -1
+            while (place := raw.find(sign, place + 1)) >= 0:
+                assert raw[place + at + 1] == 0x08
+                raw[place + at + 1] = 0
+    (tmp_path / "x.zip").write_bytes(raw)
+    bo, ada = sorted(collect(tmp_path / "x.zip", ROSTER), key=lambda each: each.other)
+    assert (bo.student.id, bo.problem) == ("s002", "")
+    assert bo.place == "x.zip/Bo Åkesson_7_assignsubmission_file_/é.ipynb"
+    assert ada.place == "x.zip/s001/ö.pdf"
+
+
+def test_names_in_a_zip_file_that_are_not_utf_8(tmp_path):
+    raw = zipped({"s001 x.ipynb": text(CODE)}).replace(b"s001 x", b"s001 \x94")
+    (tmp_path / "x.zip").write_bytes(raw)
+    assert only(tmp_path / "x.zip", ROSTER).place == "x.zip/s001 ö.ipynb"
+
+
+def test_a_zip_file_in_one_in_that_of_the_platform(tmp_path):
+    raw = zipped({"inner.zip": zipped({"x.ipynb": text(CODE)})})
+    (tmp_path / "moodle.zip").write_bytes(zipped({"s001/hand-in.zip": raw}))
+    for place in (tmp_path, tmp_path / "moodle.zip"):
+        sent = only(place, ROSTER)
+        assert (sent.student.id, sent.problem) == ("s001", "")
+    assert only(tmp_path / "moodle.zip").problem == ""
+
+
+def test_grades_are_not_read_as_submissions(tmp_path):
+    for name in ("results", "feedback"):
+        (tmp_path / "old" / name).mkdir(parents=True)
+    for name in ("class.html", "grades.csv", "feedback/s001.html", "s001.ipynb"):
+        (tmp_path / "old" / name).write_text("x")
+    (tmp_path / "old" / "feedback.zip").write_bytes(zipped({"s001/feedback.html": "x"}))
+    (tmp_path / "s002.ipynb").write_text(text(CODE))
+    for roster in (ROSTER, None):
+        assert only(tmp_path, roster).place == "s002.ipynb"
+    assert collect(tmp_path / "old", ROSTER) == []

@@ -1,4 +1,4 @@
-"""Grading a class: whose submission counts, what it came to, which answers look alike."""
+"""Grading a class: what each submission came to, and which answers look alike."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from .likeness import alike
 from .marking import Mark, Marked, fingerprint, mark
 from .sandbox import Limits
 from .secret import read_stamp, seed
-from .submissions import Student, Submission
+from .senders import Remark, Sorted, Unclear, sort_out
+from .submissions import Student, Submission, within
 from .tasks import Task, sources
 from .words import Marks, answer_in_words
 
@@ -48,36 +49,6 @@ class Result:
     def points(self) -> float:
         """All points earned."""
         return sum(mark.points for mark in self.marked.marks)
-
-
-@dataclass(frozen=True)
-class Unclear:
-    """A file that could not be graded.
-
-    Attributes:
-        place: Where it was found.
-        why: Why it could not be.
-        student: Whose it is, if that is known and it may have been meant for what is graded.
-    """
-
-    place: str
-    why: str
-    student: Student | None = None
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Something for the instructor alone.
-
-    Attributes:
-        student: The id of the student it is about.
-        about: A task or an exercise.
-        text: What there is to say.
-    """
-
-    student: str
-    about: str
-    text: str
 
 
 @dataclass
@@ -103,95 +74,6 @@ class Report:
         """The tasks that nobody sent."""
         sent = {result.task for result in self.results if result.submission}
         return [task.key for task in self.tasks if task.key not in sent]
-
-
-# ---- who sent what -----------------------------------------------------------------------------
-
-
-@dataclass
-class Sorted:
-    """Who sent what.
-
-    Attributes:
-        counted: The submission that counts, by student's id and task.
-        notes: What is odd about it, likewise, for the student as well.
-        unclear: Files that could not be told to be somebody's for a task.
-        remarks: What is odd, for the instructor alone.
-    """
-
-    counted: dict[tuple[str, str], Submission] = field(default_factory=dict)
-    notes: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
-    unclear: list[Unclear] = field(default_factory=list)
-    remarks: list[Remark] = field(default_factory=list)
-
-
-def sort_out(
-    submissions: Sequence[Submission],
-    tasks: Sequence[Task],
-    roster: Sequence[Student] | None,
-    key: bytes,
-) -> Sorted:
-    """Find the submission that counts of each student for each task: the latest.
-
-    Args:
-        submissions: All that was found.
-        tasks: What is graded.
-        roster: The class; None if whoever sent something is in it.
-        key: The instructor's, for the stamps in the notebooks.
-    """
-    keys = {task.key for task in tasks}
-    by_id = {student.id.casefold(): student for student in roster or ()}
-    made = Sorted()
-    found: dict[tuple[str, str], list[Submission]] = defaultdict(list)
-    for sent in submissions:
-        stamped = read_stamp(key, sent.assignment) if sent.assignment else None
-        lesson = sent.lesson or (stamped[0] if stamped else "")
-        student = sent.student
-        if student is None and stamped:
-            student = by_id.get(stamped[1].casefold())
-        if lesson not in keys:
-            about = f"lesson {lesson}" if lesson else "no lesson that can be told"
-            why = sent.problem or f"it belongs to {about}; graded are {', '.join(sorted(keys))}"
-            # What belongs to another lesson was not meant for these.
-            made.unclear.append(Unclear(sent.place, why, None if lesson else student))
-            continue
-        meant = by_id.get(stamped[1].casefold()) if stamped else None
-        if student and student.id.isdecimal() and meant and meant != student:
-            # "lesson (2).ipynb" need not be from student 2, nor be whose stamp it bears.
-            why = "its name and its stamp name two students: rename it"
-            made.unclear.append(Unclear(sent.place, why, student))
-            told = f"{sent.place}: its name says {student.id}, its stamp {meant.id}"
-            made.remarks.append(Remark(student.id, lesson, told))
-            continue
-        if student is None:
-            why = "nobody in the roster is named by its folder, file name or stamp"
-            why = why if roster is not None else "it has no name"
-            made.unclear.append(Unclear(sent.place, why))
-            continue
-        found[student.id, lesson].append(replace(sent, student=student, lesson=lesson))
-    for mine, sent in found.items():
-        # Whatever can be read beats what cannot; then the later; then "x-2" beats "x-1" and "x".
-        best = max(sent, key=lambda each: (not each.problem, each.when, _version(each), each.place))
-        made.counted[mine] = best
-        for each in sent:
-            if each is not best:
-                why = "it cannot be read" if each.problem else "there is a later one"
-                made.notes[mine].append(f"Not counted, as {why}: {each.place}")
-            stamped = read_stamp(key, each.assignment) if each.assignment else None
-            if each.assignment and stamped is None:
-                told = "The stamp in the notebook's metadata is not one of this course's."
-                made.notes[mine].append(told)
-            elif stamped and stamped[1] and stamped[1].casefold() != mine[0].casefold():
-                made.notes[mine].append("This notebook was handed out to somebody else.")
-                told = f"{each.place} was handed out to {stamped[1]}"
-                made.remarks.append(Remark(*mine, told))
-    return made
-
-
-def _version(sent: Submission) -> int:
-    """Return the number that an LMS or a browser has put at the end of a file's name."""
-    found = re.search(r"[-_ (](\d{1,3})\)?(\.\w+)+$", sent.place)
-    return int(found[1]) if found else 0
 
 
 # ---- grading -----------------------------------------------------------------------------------
@@ -291,7 +173,7 @@ def grade(
             if mine in done:
                 marked = done[mine]
             elif files := unclear[student.id]:
-                told = [f"Not graded: {each.place}: {each.why}." for each in files]
+                told = [f"Not graded: {within(each.place, student)}: {each.why}." for each in files]
                 marked = _none(task, "unclear", "", told)
             else:
                 marked = _none(task, "not tried", "", ())
@@ -349,7 +231,7 @@ def _source(task: Task) -> str:
 def _by_hand(
     task: Task, student: Student, submission: Submission | None, marks: Marks
 ) -> tuple[list[Mark], list[tuple[str, str]]]:
-    """Return what the questions came to, and which marks were not applied: label and why."""
+    """Return what the questions came to, and what was not applied of the marks: label and why."""
     made, stale = [], []
     for question in task.questions:
         answer = answer_in_words(submission, question)
@@ -359,6 +241,9 @@ def _by_hand(
             points, comment, outcome = given.points, given.comment, "by hand"
         elif changed:
             told = "The answer is not the one that was marked: the mark was not applied."
+            stale.append((question.label, told))
+        elif marks.only_commented(student, question, answer):
+            told = "A comment without points: the student does not see it before there are points."
             stale.append((question.label, told))
         made.append(Mark(question.label, question.title, points, question.points, outcome, comment))
     return made, stale

@@ -22,10 +22,10 @@ def alike(
 ) -> list[tuple[str, str, str, float]]:
     """Find answers that are nearly the same once names, comments and layout are set aside.
 
-    Names are replaced by the order of their first use; what remains is compared by its runs of five
-    tokens (Jaccard index), as in Schleimer, Wilkerson and Aiken (2003) without their sampling. The
-    reference and the mistakes that many make are public, so answers near those are left out, and so
-    is starter code; short answers say nothing.
+    Names are replaced by the order of their first use and imports left out; what remains is
+    compared by its runs of five tokens (Jaccard index), as in Schleimer, Wilkerson and Aiken (2003)
+    without their sampling. The reference and the mistakes that many make are public, so answers
+    near those are left out, and so is starter code; short answers say nothing.
 
     Args:
         programs: The code of each answer, by student's id and exercise's label.
@@ -58,19 +58,29 @@ def alike(
 
 
 def _pieces(code: str) -> Counter[tuple[str, ...]]:
-    """Return the runs of five tokens of a program, names numbered by their first use."""
-    numbers: dict[str, str] = {}
+    """Return the runs of five tokens of a program, names numbered by their first use.
+
+    In each statement anew, and without imports: these may stand in any order, and twice.
+    """
     tokens = []
     try:
-        code = ast.unparse(ast.parse(code))  # one layout, no comments
-        for token in tokenize.generate_tokens(io.StringIO(code).readline):
-            if token.type == tokenize.NAME:
-                tokens.append(numbers.setdefault(token.string, f"n{len(numbers)}"))
-            elif token.string.strip():
-                tokens.append(token.string)
+        for node in ast.parse(code).body:
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                tokens += _tokens(ast.unparse(node))  # one layout, no comments
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
         tokens = re.findall(r"\w+|\S", code)
     return Counter(tuple(tokens[i : i + 5]) for i in range(len(tokens) - 4))
+
+
+def _tokens(code: str) -> list[str]:
+    numbers: dict[str, str] = {}
+    return [
+        numbers.setdefault(token.string, f"n{len(numbers)}")
+        if token.type == tokenize.NAME
+        else token.string
+        for token in tokenize.generate_tokens(io.StringIO(code).readline)
+        if token.string.strip()
+    ]
 
 
 def _shared(one: Counter, other: Counter) -> float:

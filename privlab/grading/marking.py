@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -122,14 +123,14 @@ def mark(
                     raise hung
                 if shared and not shared.dead:
                     try:
-                        marks.append(_one(exercise, shared, seed))
+                        marks.append(_one(exercise, shared, seed, cells))
                         continue
                     except Dead as dead:
                         if dead.slow or not marks:
                             raise
                 with SandboxPeer(alone, limits) as peer:
                     notes += [note for note in _failed(peer) if note not in notes]
-                    marks.append(_one(exercise, peer, seed))
+                    marks.append(_one(exercise, peer, seed, cells))
             except Dead as dead:
                 marks.append(_mark(exercise, "stopped", f"Your code was stopped: {dead}"))
     texts = {
@@ -150,7 +151,7 @@ def _mark(exercise: Exercise, outcome: str, message: str = "", **more: Any) -> M
     return Mark(exercise.label, exercise.title, points, exercise.points, outcome, told, **more)
 
 
-def _one(exercise: Exercise, peer: SandboxPeer, seed: int) -> Mark:
+def _one(exercise: Exercise, peer: SandboxPeer, seed: int, cells: Sequence[str]) -> Mark:
     # A last resort: grading runs more tests than the notebook does, on a computer that has more to
     # do; code that hangs is stopped sooner, by the sandbox.
     seconds = 10 * exercise.time_limit
@@ -158,6 +159,8 @@ def _one(exercise: Exercise, peer: SandboxPeer, seed: int) -> Mark:
         with time_limit(seconds):
             results = exercise.run(peer, seed, hidden=True)
     except NotTried as missing:
+        if told := _unreadable(cells, str(missing)):
+            return _mark(exercise, "not yet", told)
         return _mark(exercise, "not tried", f"`{missing}` has no answer.")
     except TimeUp:
         # A question is still open: this process cannot be asked another.
@@ -187,19 +190,37 @@ def _one(exercise: Exercise, peer: SandboxPeer, seed: int) -> Mark:
     return _mark(exercise, "correct", evidence=evidence, measured=measured)
 
 
+def _no_python(code: str) -> str:
+    """Say why a cell is no Python, "" if it is."""
+    try:
+        compile(code, "<cell>", "exec")
+    except SyntaxError as error:
+        lines = code.split("\n")
+        at = (error.lineno or 0) - 1
+        # Nobody counts the code cells of a notebook, or sees their numbers: the line itself tells.
+        line = lines[at].strip()[:100].replace("`", "'") if 0 <= at < len(lines) else ""
+        return f"line {error.lineno}, `{line}`: {error.msg}" if line else error.msg
+    except ValueError as error:
+        return str(error)
+    except (RecursionError, MemoryError):
+        return "it is nested too deeply"
+    return ""
+
+
 def broken_cells(cells: Sequence[str]) -> list[str]:
     """Say which cells are no Python; the others are graded."""
-    notes = []
-    for number, code in enumerate(cells, start=1):
-        try:
-            compile(code, "<cell>", "exec")
-        except (SyntaxError, ValueError) as error:
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            told = error.msg if isinstance(error, SyntaxError) else error
-            notes.append(f"Code cell {number}{line} was left out: {told}.")
-        except (RecursionError, MemoryError):
-            notes.append(f"Code cell {number} was left out: it is nested too deeply.")
-    return notes
+    found = ((number, _no_python(code)) for number, code in enumerate(cells, start=1))
+    return [readable(f"Code cell {number} was left out: {why}.") for number, why in found if why]
+
+
+def _unreadable(cells: Sequence[str], name: str) -> str:
+    """Say why an answer could not be read, if it stands in a cell that is no Python, "" else."""
+    name_there = re.escape(name)
+    binds = re.compile(rf"^(?:def|class)\s+{name_there}\b|^{name_there}\s*=", re.MULTILINE)
+    for code in cells:
+        if binds.search(code) and (why := _no_python(code)):
+            return f"`{name}` could not be read: {why}."
+    return ""
 
 
 def fingerprint(cells: Sequence[str], key: bytes, *more: str) -> str:

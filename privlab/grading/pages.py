@@ -1,20 +1,17 @@
-"""What people read of a grade: a page for each student, a page of the class, answers in words.
-
-Pages are single files without scripts, readable in light and dark, on a phone and on paper, by
-keyboard and by screen readers. Whatever a student wrote is escaped.
-"""
+"""What people read of a grade: a page for each student, a page of the class, answers in words."""
 
 from __future__ import annotations
 
-import html
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from urllib.parse import quote
 
+from ..exercise import escape, prose
 from .grade import Report, Result, frequent_problems
 from .marking import Mark
-from .submissions import Student
+from .markup import Html, number, page, table, track
+from .submissions import Student, within
 from .tasks import Task
 from .words import answer_in_words
 
@@ -27,56 +24,6 @@ MOST_COUNTS = 3
 
 #: So many pairs of answers that look alike are shown side by side.
 MOST_SHOWN = 40
-
-_STYLE = """
-:root { color-scheme: light dark; --back: #fff; --text: #1b1f24; --soft: #f4f5f7;
-  --line: #c9ced6; --quiet: #57606a; --good: #006b4f; --bad: #9c3a00; --link: #0b57b0; }
-@media (prefers-color-scheme: dark) { :root { --back: #15181c; --text: #e6e8eb; --soft: #20252b;
-  --line: #434b55; --quiet: #a8b1bc; --good: #43d3a6; --bad: #ffa06b; --link: #8ab8ff; } }
-body { font: 1rem/1.55 system-ui, sans-serif; background: var(--back); color: var(--text);
-  max-width: 48rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; overflow-wrap: break-word; }
-body.class { max-width: 72rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
-h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; }
-h3 { font-size: 1.05rem; margin: 0 0 .2rem; }
-p { margin: .4rem 0; } ul { margin: .3rem 0; padding-left: 1.3rem; }
-a { color: var(--link); } code { font-size: .92em; }
-.total { font-size: 1.25rem; font-weight: 600; } .quiet { color: var(--quiet); }
-.card { border: 1px solid var(--line); border-left: 5px solid var(--quiet); border-radius: 4px;
-  padding: .8rem 1rem; margin: .9rem 0; }
-.card.correct { border-left-color: var(--good); } .card.wrong { border-left-color: var(--bad); }
-.verdict { margin-top: 0; } .lead { margin-top: .7rem; color: var(--quiet); font-size: .92rem; }
-.correct .verdict b, b.correct { color: var(--good); }
-.wrong .verdict b, b.wrong { color: var(--bad); }
-.told { background: var(--soft); border-radius: 4px; padding: .5rem .8rem;
-  overflow-wrap: anywhere; white-space: pre-line; }
-.track { position: relative; height: .8rem; background: var(--soft); border-radius: 2px;
-  margin: .25rem 0 .7rem; box-shadow: inset 0 0 0 1px var(--line); max-width: 34rem; }
-.track i { position: absolute; left: 0; top: 0; bottom: 0; border-radius: 2px;
-  background: var(--good); }
-.track.over i { background: var(--bad); }
-.track.plain i { background: var(--quiet); }
-.track s { position: absolute; top: -.25rem; bottom: -.25rem; width: 2px;
-  background: var(--text); }
-.wide { overflow-x: auto; position: relative; }
-table { border-collapse: collapse; margin: .4rem 0; font-size: .95rem; }
-caption { text-align: left; color: var(--quiet); padding-bottom: .2rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .9rem .3rem 0; text-align: left;
-  vertical-align: top; font-weight: 400; }
-thead th { font-weight: 600; white-space: nowrap; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-td.name { min-width: 7rem; overflow-wrap: anywhere; }
-td.text { min-width: 16rem; overflow-wrap: anywhere; }
-td.mark, th.mark { text-align: center; padding-right: .6rem; padding-left: .3rem; }
-td .track { width: 7rem; margin: .35rem 0; }
-.pair { display: grid; gap: 0 1rem; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
-.pair > div { min-width: 0; }
-pre { background: var(--soft); border-radius: 4px; padding: .5rem .8rem; overflow-x: auto;
-  font-size: .85rem; line-height: 1.4; }
-.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
-  white-space: nowrap; }
-@media print { .card { break-inside: avoid; } }
-"""
 
 #: Of each outcome what it is called, its sign and whether it is good (None: neither).
 _SAYS: dict[str, tuple[str, str, bool | None]] = {
@@ -99,90 +46,12 @@ def says(mark: Mark) -> str:
     return _SAYS[mark.outcome][0]
 
 
-def _escape(text: object) -> str:
-    # Halves of surrogate pairs, which JSON and file names can hold, cannot be written.
-    return html.escape(str(text).encode("utf-8", "replace").decode())
-
-
-def _prose(text: str) -> str:
-    """Return a text for people as HTML: what stands in backticks is code."""
-    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", _escape(text))
-
-
-def number(value: float) -> str:
-    """Return points without needless decimals."""
-    return f"{value:g}"
-
-
 def _points(earned: float, out_of: float) -> str:
     return f"{number(earned)} of {number(out_of)} point{'s' if out_of != 1 else ''}"
 
 
 def _people(number: int) -> str:
     return f"{number} student{'s' if number != 1 else ''}"
-
-
-def _page(title: str, body: Sequence[str], style: str = "") -> str:
-    attribute = f' class="{style}"' if style else ""
-    text = "\n".join(body)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Without it a browser asks a server for a picture.
-        '<link rel="icon" href="data:,">\n'
-        f"<title>{_escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
-        f"<body{attribute}>\n<main>\n{text}\n</main>\n</body>\n</html>\n"
-    )
-
-
-class _Html(str):
-    """HTML that is not escaped again."""
-
-
-def _cell(cell: object, kind: str, style: str = "") -> str:
-    scope = ' scope="col"' if kind == "th" else ""
-    style = f' class="{style}"' if style else ""
-    return f"<{kind}{scope}{style}>{cell if isinstance(cell, _Html) else _escape(cell)}</{kind}>"
-
-
-def _table(
-    caption: str,
-    head: Sequence[object],
-    rows: Sequence[Sequence[object]],
-    styles: Mapping[int, str] | None = None,
-) -> str:
-    """Return a table; ``styles`` has the class of a column by its place."""
-    styles = styles or {}
-
-    def row(cells: Sequence[object], kind: str) -> str:
-        made = (_cell(cell, kind, styles.get(place, "")) for place, cell in enumerate(cells))
-        return f"<tr>{''.join(made)}</tr>"
-
-    body = "\n".join(row(cells, "td") for cells in rows)
-    name = _escape(caption)
-    # Whoever has no mouse can scroll it sideways once it has the focus.
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{name}">'
-        f"<table><caption>{name}</caption>\n<thead>{row(head, 'th')}</thead>\n"
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
-
-
-def _track(value: float, top: float, limit: float | None = None, plain: bool = False) -> _Html:
-    """Draw a bar, and a line where the limit is. What it shows stands beside it in words.
-
-    A plain one is neither good nor bad.
-    """
-
-    def percent(of: float) -> str:
-        return f"{100 * min(max(of / top, 0), 1) if top > 0 else 0:.1f}%"
-
-    over = " over" if limit is not None and value > limit else " plain" if plain else ""
-    line = "" if limit is None else f'<s style="left:{percent(limit)}"></s>'
-    return _Html(
-        f'<div class="track{over}" aria-hidden="true"><i style="width:{percent(value)}"></i>'
-        f"{line}</div>"
-    )
 
 
 # ---- a student's page --------------------------------------------------------------------------
@@ -201,18 +70,21 @@ def bars(measured: Sequence[tuple[str, float, float]]) -> str:
         verdict = "over the limit of" if value > limit else "within the limit of"
         style = "wrong" if value > limit else "correct"
         parts.append(
-            f'<p>{_escape(what)}: <b class="{style}">{value:.3g}</b>, {verdict} {limit:.3g}</p>'
-            f"{_track(value, top, limit)}"
+            f'<p>{escape(what)}: <b class="{style}">{value:.3g}</b>, {verdict} {limit:.3g}</p>'
+            f"{track(value, top, limit)}"
         )
     return "\n".join(parts)
 
 
 _NUMBER = r"(\d{1,3}(?:,\d{3})+|\d{1,9})"
-_COUNTED = re.compile(rf"(?<![\w.,]){_NUMBER} of (?:the )?{_NUMBER}(?![\w%]|[.,]\d)")
+#: What an attack has achieved; other counts in what a test says, as a client's size, are no result.
+_COUNTED = re.compile(
+    rf"\b(?:name[sd]?|read|reads|recovered|rebuilt) {_NUMBER} of (?:the )?{_NUMBER}(?![\w%]|[.,]\d)"
+)
 
 
 def shares(texts: Sequence[str]) -> str:
-    """Draw what was counted, where a test says "3 of 5,000": whom an attack named, for example.
+    """Draw what an attack has achieved, where a test says that it "named 3 of 5,000", for example.
 
     Args:
         texts: What the tests say; each count is drawn once, the first few.
@@ -221,10 +93,10 @@ def shares(texts: Sequence[str]) -> str:
     for text in texts:
         for some, of in _COUNTED.findall(text):
             part, whole = (int(each.replace(",", "")) for each in (some, of))
-            if 0 <= part <= whole and whole > 1:
+            if 0 < part <= whole and whole > 1:
                 found[f"{some} of {of}"] = part / whole
     return "\n".join(
-        f'<p class="quiet">{told} is {share:.1%}</p>{_track(share, 1, plain=True)}'
+        f'<p class="quiet">{told} is {share:.1%}</p>{track(share, 1, plain=True)}'
         for told, share in list(found.items())[:MOST_COUNTS]
     )
 
@@ -238,28 +110,32 @@ def _verdict(mark: Mark) -> str:
     return f'<p class="verdict">{told}</p>'
 
 
-def _exercise(mark: Mark) -> str:
+def _exercise(mark: Mark, question: str = "", answer: str = "") -> str:
     good = _SAYS[mark.outcome][2]
     style = {True: " correct", False: " wrong", None: ""}[good]
     parts = [
         f'<section class="card{style}">',
-        f"<h3>{_escape(mark.label)} · {_escape(mark.title)}</h3>",
+        f"<h3>{escape(mark.label)} · {escape(mark.title)}</h3>",
         _verdict(mark),
     ]
+    if question:
+        parts.append(f'<p class="quiet">{prose(question)}</p>')
+    if answer:
+        parts.append(f'<p class="lead">Your answer</p><p class="told">{escape(answer)}</p>')
     if mark.message:
         lead = {"not yet": "What the test says", "by hand": "Comment"}.get(mark.outcome, "")
         parts.append(f'<p class="lead">{lead}</p>' if lead else "")
-        parts.append(f'<p class="told">{_prose(mark.message)}</p>')
+        parts.append(f'<p class="told">{prose(mark.message)}</p>')
     if mark.outcome == "stopped":
         parts.append('<p class="quiet">The other exercises were graded without this one.</p>')
     if mark.evidence:
-        found = "".join(f"<li>{_prose(line)}</li>" for line in mark.evidence)
+        found = "".join(f"<li>{prose(line)}</li>" for line in mark.evidence)
         lead = "What the tests found" if mark.outcome == "correct" else "What held before that"
         parts.append(f'<p class="lead">{lead}</p><ul>{found}</ul>')
     if mark.measured:
         parts.append(f'<p class="lead">What was measured</p>{bars(mark.measured)}')
     if drawn := shares([mark.message, *mark.evidence]):
-        parts.append(f'<p class="lead">What was counted</p>{drawn}')
+        parts.append(f'<p class="lead">What the attack achieved</p>{drawn}')
     return "\n".join(filter(None, [*parts, "</section>"]))
 
 
@@ -275,7 +151,7 @@ def student_page(student: Student, results: Sequence[Result], tasks: Sequence[Ta
     out_of = sum(task.out_of for task in tasks)
     name = student.name or student.id
     marks = [mark for result in results for mark in result.marked.marks]
-    body = [f"<h1>{_escape(name)}</h1>", f'<p class="total">{_points(points, out_of)}</p>']
+    body = [f"<h1>{escape(name)}</h1>", f'<p class="total">{_points(points, out_of)}</p>']
     waiting = sum(mark.out_of for mark in marks if mark.outcome == "not marked yet")
     if waiting:
         body.append(f"<p>{_points(waiting, waiting).split(' of ')[1]} not marked yet.</p>")
@@ -286,20 +162,27 @@ def student_page(student: Student, results: Sequence[Result], tasks: Sequence[Ta
         )
     by_key = {task.key: task for task in tasks}
     for result in results:
-        body.append(f"<h2>{_escape(heading(by_key[result.task]))}</h2>")
+        body.append(f"<h2>{escape(heading(by_key[result.task]))}</h2>")
         if not result.submission:
             unclear = any(mark.outcome == "unclear" for mark in result.marked.marks)
             told = "No notebook for this could be found in what you sent." if unclear else ""
             body.append(f"<p>{told or 'Nothing was sent.'}</p>")
         else:
-            body.append(f'<p class="quiet">Graded: {_escape(result.submission.place)}</p>')
+            shown = within(result.submission.place, student)
+            body.append(f'<p class="quiet">Graded: {escape(shown)}</p>')
         if result.marked.notes:
-            notes = "".join(f"<li>{_prose(note)}</li>" for note in result.marked.notes)
+            notes = "".join(f"<li>{prose(note)}</li>" for note in result.marked.notes)
             body.append(f"<p>Please note:</p><ul>{notes}</ul>")
         read = result.submission and not result.submission.problem
         shown = [mark for mark in result.marked.marks if read or mark.outcome == "by hand"]
-        body += map(_exercise, shown)
-    return _page(f"{name} · privlab", body)
+        questions = {each.label: each for each in by_key[result.task].questions}
+        for mark in shown:
+            if question := questions.get(mark.label):
+                answer = answer_in_words(result.submission, question)
+                body.append(_exercise(mark, question.text.strip(), answer))
+            else:
+                body.append(_exercise(mark))
+    return page(f"{name} · privlab", body)
 
 
 def heading(task: Task) -> str:
@@ -323,20 +206,16 @@ def class_page(report: Report) -> str:
         for each in report.remarks:
             grouped.setdefault((each.about, each.text), []).append(each.student)
         rows = [
-            [_Html(", ".join(_link(Student(who)) for who in students)), about, text]
+            [Html(", ".join(_link(Student(who)) for who in students)), about, text]
             for (about, text), students in grouped.items()
         ]
         head = ["student", "about", "what"]
-        body.append(_table("Students do not read these", head, rows, {0: "text", 2: "text"}))
-    noted = [
-        (_link(result.student), result.task, note)
-        for result in report.results
-        for note in result.marked.notes
-    ]
+        body.append(table("Students do not read these", head, rows, {0: "text", 2: "text"}))
+    noted = _noted(report)
     if noted:
         body.append("<h2>Noted on submissions</h2>")
         head = ["student", "task", "note"]
-        body.append(_table("The students read these too", head, noted, {2: "text"}))
+        body.append(table("The students read these too", head, noted, {2: "text"}))
     if report.unclear:
         body.append("<h2>Not graded</h2>")
         rows = [
@@ -344,8 +223,17 @@ def class_page(report: Report) -> str:
             for each in report.unclear
         ]
         head = ["file", "student", "why"]
-        body.append(_table("Each file and why", head, rows, {0: "text", 2: "text"}))
-    return _page("The class · privlab", body, "class")
+        body.append(table("Each file and why", head, rows, {0: "text", 2: "text"}))
+    return page("The class · privlab", body, "class")
+
+
+def _noted(report: Report) -> list[tuple[Html, str, str]]:
+    """Return student, tasks and text of each note, each once."""
+    tasks: dict[tuple[Student, str], list[str]] = {}
+    for result in report.results:
+        for note in dict.fromkeys(result.marked.notes):
+            tasks.setdefault((result.student, note), []).append(result.task)
+    return [(_link(who), ", ".join(keys), note) for (who, note), keys in tasks.items()]
 
 
 def _pairs(report: Report) -> list[str]:
@@ -366,19 +254,19 @@ def _pairs(report: Report) -> list[str]:
             sides.append(
                 f"<div><p>{_link(result.student, result.student.name)}</p>"
                 # Whoever has no mouse can scroll it sideways once it has the focus.
-                f'<pre tabindex="0" role="region" aria-label="{_escape(name)}">'
-                f"<code>{_escape(code)}</code></pre></div>"
+                f'<pre tabindex="0" role="region" aria-label="{escape(name)}">'
+                f"<code>{escape(code)}</code></pre></div>"
             )
-        summary = _escape(f"{label}: {one} and {other}, {part:.0%} shared")
+        summary = escape(f"{label}: {one} and {other}, {part:.0%} shared")
         shown.append(
             f"<details><summary>{summary}</summary>"
             f'<div class="pair">{"".join(sides)}</div></details>'
         )
     more = len(report.alike) - len(shown)
     return [
-        "<p>Names, comments and layout are set aside; answers near the course's own solution "
-        "or a listed mistake are left out. A reason to look at both, not a proof.</p>",
-        _table(
+        "<p>Names, imports, comments and layout are set aside; answers near the course's own "
+        "solution or a listed mistake are left out. A reason to look at both, not a proof.</p>",
+        table(
             "Pairs of answers", ["exercise", "student", "student", "shared"], rows, {3: "number"}
         ),
         *shown,
@@ -386,9 +274,20 @@ def _pairs(report: Report) -> list[str]:
     ]
 
 
-def _link(student: Student, text: str = "") -> _Html:
+def _link(student: Student, text: str = "") -> Html:
     target = quote(f"feedback/{student.id}.html")
-    return _Html(f'<a href="{target}">{_escape(text or student.id)}</a>')
+    return Html(f'<a href="{target}">{escape(text or student.id)}</a>')
+
+
+def summary(report: Report) -> str:
+    """Say in one line who sent something, and what it came to in the mean."""
+    students = by_student(report)
+    sent = [results for _, results in students if any(each.submission for each in results)]
+    points = [sum(each.points for each in results) for results in sent]
+    mean = sum(points) / len(points) if points else 0
+    out_of = number(sum(task.out_of for task in report.tasks))
+    told = f"{len(sent)} of {_people(len(students))} sent a notebook"
+    return f"{told}: {mean:.1f} of {out_of} points in the mean"
 
 
 def _at_a_glance(report: Report, students: Sequence[tuple[Student, list[Result]]]) -> list[str]:
@@ -401,14 +300,13 @@ def _at_a_glance(report: Report, students: Sequence[tuple[Student, list[Result]]
         (lost if "unclear" in outcomes else silent).append(who)
     out_of = sum(task.out_of for task in report.tasks)
     points = {who.id: sum(result.points for result in results) for who, results in sent}
-    mean = sum(points.values()) / len(points) if points else 0
-    body = [
-        f'<p class="total">{len(sent)} of {_people(len(students))} sent a notebook: {mean:.1f} '
-        f"of {number(out_of)} points in the mean</p>"
-    ]
+    body = [f'<p class="total">{summary(report)}</p>']
+    if unknown := sum(each.student is None for each in report.unclear):
+        files = f"{unknown} files were" if unknown > 1 else "1 file was"
+        body.append(f"<p><strong>{files} graded for nobody.</strong> See “Not graded”.</p>")
     if report.unsent:
         missing = ", ".join(report.unsent)
-        body.append(f"<p><strong>Nobody sent {_escape(missing)}.</strong></p>")
+        body.append(f"<p><strong>Nobody sent {escape(missing)}.</strong></p>")
     failed = sum(
         mark.outcome == "not graded" for result in report.results for mark in result.marked.marks
     )
@@ -423,8 +321,8 @@ def _at_a_glance(report: Report, students: Sequence[tuple[Student, list[Result]]
     )  # fmt: skip
     if waiting:
         answers = f"{waiting} answers in words wait" if waiting > 1 else "1 answer in words waits"
-        page = _Html('<a href="free_text.html">free_text.html</a>')
-        body.append(f"<p>{answers} for your marks: read {page}, fill in free_text.csv.</p>")
+        words = Html('<a href="free_text.html">free_text.html</a>')
+        body.append(f"<p>{answers} for your marks: read {words}, fill in free_text.csv.</p>")
     if hard := _hardest(report):
         body.append(f"<p>Hardest: {hard}</p>")
     low = []
@@ -443,7 +341,7 @@ def _at_a_glance(report: Report, students: Sequence[tuple[Student, list[Result]]
         more = f", and {len(low) - MOST_NAMED} more" if len(low) > MOST_NAMED else ""
         caption = f"Less than half of the points{more}"
         head = ["id", "name", "points", "what is missing"]
-        body.append(_table(caption, head, rows, {1: "name", 3: "text"}))
+        body.append(table(caption, head, rows, {1: "name", 3: "text"}))
     if lost:
         names = ", ".join(_link(who, who.name) for who in lost)
         body.append(
@@ -472,6 +370,12 @@ def _tried(report: Report, label: str) -> list[Mark]:
     return [mark for mark in marks if mark.label == label and mark.outcome not in left_out]
 
 
+def _waiting(report: Report, label: str) -> int:
+    """Return how many answers in words to a question have no points yet."""
+    marks = [mark for result in report.results for mark in result.marked.marks]
+    return sum(mark.label == label and mark.outcome == "not marked yet" for mark in marks)
+
+
 def _full(marks: Sequence[Mark]) -> int:
     return sum(mark.points == mark.out_of for mark in marks)
 
@@ -488,7 +392,7 @@ def _hardest(report: Report) -> str:
         return ""
     _, each, tried, solved = min(found, key=lambda one: one[0])
     title = f"{each.label} {each.title}"
-    return f"<strong>{_escape(title)}</strong> ({solved} of {tried} who tried it solved it)"
+    return f"<strong>{escape(title)}</strong> ({solved} of {tried} who tried it solved it)"
 
 
 def _all_points(report: Report, students: Sequence[tuple[Student, list[Result]]]) -> list[str]:
@@ -508,18 +412,18 @@ def _all_points(report: Report, students: Sequence[tuple[Student, list[Result]]]
     legend = legend.replace("✎ marked by hand", "a number: marked by hand")
     return [
         "<h2>Points</h2>",
-        _table("Each student's page is behind the id", head, rows, styles),
-        f'<p class="quiet">{_escape(legend)}</p>',
+        table("Each student's page is behind the id", head, rows, styles),
+        f'<p class="quiet">{escape(legend)}</p>',
     ]
 
 
-def _signed(mark: Mark) -> _Html:
+def _signed(mark: Mark) -> Html:
     _, sign, good = _SAYS[mark.outcome]
     if mark.outcome == "by hand":
-        return _Html(f"<span>{number(mark.points)}</span>")
+        return Html(f"<span>{number(mark.points)}</span>")
     style = {True: ' class="correct"', False: ' class="wrong"', None: ""}[good]
-    return _Html(
-        f'<b{style} aria-hidden="true">{sign}</b><span class="hidden">{_escape(says(mark))}</span>'
+    return Html(
+        f'<b{style} aria-hidden="true">{sign}</b><span class="hidden">{escape(says(mark))}</span>'
     )
 
 
@@ -530,22 +434,30 @@ def _how_it_went(report: Report) -> str:
             tried = _tried(report, each.label)
             solved = _full(tried)
             problems = frequent_problems(report, each.label)[:3]
-            told = "".join(f"<li>{count} × {_prose(_short(text))}</li>" for text, count in problems)
-            share = f"{solved} of {len(tried)}" if tried else "nobody tried it"
-            bar = _track(solved, len(tried)) if tried else ""
+            told = "".join(f"<li>{count} × {prose(_short(text))}</li>" for text, count in problems)
+            waiting = _waiting(report, each.label)
+            share = f"{solved} of {len(tried)}" if tried else "" if waiting else "nobody tried it"
+            bar = track(solved, len(tried)) if tried else ""
+            more = []
+            if by_hand := [mark.points for mark in tried if mark.outcome == "by hand"]:
+                mean = sum(by_hand) / len(by_hand)
+                more.append(f"mean {mean:.1f} of {number(each.points)}")
+            if waiting:
+                more.append(f"{waiting} to be marked")
             sent = [r for r in report.results if r.task == task.key and r.submission]
             skipped = sum(
                 mark.label == each.label and mark.outcome == "not tried"
                 for result in sent
                 for mark in result.marked.marks
             )
-            if skipped and tried:
-                bar += f'<span class="quiet">{skipped} did not try</span>'
+            if skipped and (tried or waiting):
+                more.append(f"{skipped} did not try")
+            bar += f'<span class="quiet">{"<br>".join(more)}</span>' if more else ""
             name = f"{each.label} {each.title}"
             told = f"<ul>{told}</ul>" if told else "–"
-            rows.append([name, _Html(f"{share}{bar}"), _Html(told)])
+            rows.append([name, Html(f"{share}{bar}"), Html(told)])
     head = ["exercise", "full points", "most frequent problems"]
-    return _table("Full points, of those who tried", head, rows, {0: "name", 2: "text"})
+    return table("Full points, of those who tried", head, rows, {0: "name", 2: "text"})
 
 
 def _short(text: str, longest: int = 200) -> str:
@@ -571,8 +483,8 @@ def words_page(report: Report) -> str:
     ]
     for task in report.tasks:
         for question in task.questions:
-            body.append(f"<h2>{_escape(question.label)} · {_escape(question.title)}</h2>")
-            body.append(f'<p class="told">{_prose(question.text.strip())}</p>')
+            body.append(f"<h2>{escape(question.label)} · {escape(question.title)}</h2>")
+            body.append(f'<p class="told">{prose(question.text.strip())}</p>')
             body.append(f'<p class="quiet">At most {number(question.points)} points</p>')
             for result in report.results:
                 if result.task != task.key or result.submission is None:
@@ -580,6 +492,6 @@ def words_page(report: Report) -> str:
                 answer = answer_in_words(result.submission, question)
                 student = result.student
                 name = f"{student.name} ({student.id})" if student.name else student.id
-                told = f'<p class="told">{_escape(answer)}</p>' if answer else "<p>No answer.</p>"
-                body.append(f"<h3>{_escape(name)}</h3>\n{told}")
-    return _page("Answers in words · privlab", body)
+                told = f'<p class="told">{escape(answer)}</p>' if answer else "<p>No answer.</p>"
+                body.append(f"<h3>{escape(name)}</h3>\n{told}")
+    return page("Answers in words · privlab", body)

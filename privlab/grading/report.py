@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from .grade import Report, Result
 from .pages import by_student, class_page, heading, number, says, student_page, words_page
+from .senders import Remark
+from .submissions import MOODLE
 from .tables import write_rows
 from .words import Marks, answer_in_words, write_marks
-
-#: What the parts of a path begin with in "Download all submissions" of Moodle: a name, the
-#: participant's number in this assignment, where it comes from. Since 4.1 without the last "_".
-_MOODLE = re.compile(r"[^_/]*_\d+_assignsubmission_file(?:_|$)")
 
 
 def write_report(report: Report, out: Path, marks: Marks | None = None) -> None:
@@ -40,7 +40,11 @@ def write_report(report: Report, out: Path, marks: Marks | None = None) -> None:
         if path.stem not in pages:
             path.unlink()
     _tables(report, out)
-    _for_moodle(out / "feedback.zip", report, pages)
+    folders, left_out = _folders_of_moodle(report)
+    _for_moodle(out / "feedback.zip", folders, pages)
+    told = "Two folders of Moodle's lead to this student: feedback.zip has the page for neither."
+    remarks = [Remark(student, "feedback.zip", told) for student in left_out]
+    report = replace(report, remarks=[*report.remarks, *remarks])
     (out / "class.html").write_text(class_page(report), encoding="utf-8")
     if any(task.questions for task in report.tasks):
         (out / "free_text.html").write_text(words_page(report), encoding="utf-8")
@@ -63,12 +67,11 @@ def _tables(report: Report, out: Path) -> None:
         total = sum(result.points for result in results)
         notes = [note for result in results for note in result.marked.notes]
         notes += [each.text for each in report.remarks if each.student == student.id]
+        noted = "; ".join(note.rstrip(".") for note in dict.fromkeys(notes))
         told = "; ".join(f"{label}: {says(marks[label])}" for label in labels)
         none = ("not graded", "unclear")
         points = ["" if marks[e].outcome in none else number(marks[e].points) for e in labels]
-        rows.append(
-            [student.id, student.name, student.email, *points, number(total), " ".join(notes)]
-        )
+        rows.append([student.id, student.name, student.email, *points, number(total), noted])
         by_task = [number(result.points) if _graded(result) else "" for result in results]
         sent = any(map(_graded, results))
         moodle.append(
@@ -98,19 +101,42 @@ def _graded(result: Result) -> bool:
     return result.submission is not None or by_hand
 
 
-def _for_moodle(path: Path, report: Report, pages: dict[str, str]) -> None:
-    """Write the pages as Moodle's "Upload multiple feedback files in a zip" takes them.
+def _folders_of_moodle(report: Report) -> tuple[dict[str, str], list[str]]:
+    """Return whose page goes into which of Moodle's folders, and whose into none.
 
     Moodle knows a participant by the number in the name of a folder, as it stood in the download;
-    numbers of another assignment it passes over.
+    numbers of another assignment it passes over. Where it is not certain that a folder is a
+    student's, nobody's page goes there.
     """
-    folders = {}
-    for result in report.results:
-        place = result.submission.place if result.submission else ""
+    places = [
+        (each.student.id, each.submission.place) for each in report.results if each.submission
+    ]
+    places += [(each.student.id, each.place) for each in report.unclear if each.student]
+    whose: dict[str, set[str]] = defaultdict(set)
+    # In one download a student has one folder.
+    theirs: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for student, place in places:
+        around = ""
         for part in place.split("/"):
-            if found := _MOODLE.match(part):
-                folders[found[0].removesuffix("_")] = result.student.id
+            if found := MOODLE.match(part):
+                folder = found[0].removesuffix("_")
+                whose[folder].add(student)
+                theirs[student, around].add(folder)
                 break
+            around += f"{part}/"
+    doubtful = {student for (student, _), folders in theirs.items() if len(folders) > 1}
+    doubtful |= {each for students in whose.values() if len(students) > 1 for each in students}
+    certain = {
+        folder: student
+        for folder, students in whose.items()
+        for student in students
+        if student not in doubtful
+    }
+    return certain, sorted(doubtful)
+
+
+def _for_moodle(path: Path, folders: Mapping[str, str], pages: Mapping[str, str]) -> None:
+    """Write the pages as Moodle's "Upload multiple feedback files in a zip" takes them."""
     path.unlink(missing_ok=True)
     if folders:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

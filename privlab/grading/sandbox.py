@@ -373,7 +373,7 @@ class SandboxPeer:
             answer = json.loads(self._line(deadline))
         except TimeoutError:
             slow = True
-            self._end(f"it took longer than {self._limits.seconds:g} s.")
+            self._end(f"it took longer than {self._limits.seconds:g} s. Does a loop never end?")
         except (BrokenPipeError, EOFError):
             self._end("it ended its own process.")
         except (ValueError, RecursionError):

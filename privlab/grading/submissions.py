@@ -49,6 +49,13 @@ _COURSE_FILE = re.compile("|".join(f"{lesson.number}_{lesson.slug}" for lesson i
 _QUESTION = re.compile(r"\s*#+\s*Question\s+([\w.]+)\s+·")
 
 
+#: What Moodle and Canvas make of whoever has sent something, in "Download all submissions": a name
+#: and a number, which the student cannot choose. Of Moodle a folder (with nothing at its end since
+#: 4.1) or, without folders, the beginning of a file's name; of Canvas always the latter.
+MOODLE = re.compile(r"(?P<name>[^/]*?)_(?P<number>\d+)_assignsubmission_file(?:_|$)")
+_CANVAS = re.compile(r"(?P<name>[^\W\d_][^\W_]*)(?:_LATE)?_(?P<number>\d+)_\d{3,}_", re.I)
+
+
 class Unreadable(ValueError):
     """Something that was sent cannot be read; the message says why."""
 
@@ -85,10 +92,11 @@ class Student:
     email: str = ""
 
 
-#: What each column of a roster is called by people and by Moodle, in lower case.
+#: What each column of a roster is called by people, Moodle and Canvas, in lower case; what Canvas
+#: calls "ID" is a number of its own.
 _COLUMNS = {
-    "id": ("id", "id number"),
-    "name": ("name", "full name"),
+    "id": ("sis user id", "id", "id number"),
+    "name": ("name", "full name", "student"),
     "first": ("first name",),
     "last": ("last name", "surname"),
     "email": ("email", "email address"),
@@ -99,8 +107,9 @@ def read_roster(path: Path) -> list[Student]:
     """Read the class list: a CSV file with a column ``id`` and, if wanted, ``name`` and ``email``.
 
     Moodle's own names of columns are understood as well: ``ID number``, ``First name`` and ``Last
-    name`` or ``Surname``, ``Email address``. See :func:`privlab.grading.tables.read_rows` for what
-    may separate columns.
+    name`` or ``Surname``, ``Email address``; and so is what Canvas's gradebook exports, with the
+    ``SIS User ID`` as id. See :func:`privlab.grading.tables.read_rows` for what may separate
+    columns.
 
     Raises:
         ValueError: The file is no such list; the message names the line.
@@ -114,15 +123,26 @@ def read_roster(path: Path) -> list[Student]:
     if columns["id"] is None:
         raise ValueError(
             f"roster: {path.name} needs a column 'id' or 'ID number' (and may have 'name' and "
-            f"'email'); it has {', '.join(map(repr, given)) or 'no columns'}"
+            f"'email'); it has {', '.join(map(repr, given)) or 'no columns'}: rename them"
         )
+    canvas = "sis user id" in given
     students: dict[str, Student] = {}
     for number, row in rows.lines:
         found = {key: row[column] if column else "" for key, column in columns.items()}
-        if not any(found.values()):
-            continue
         name = found["name"] or f"{found['first']} {found['last']}".strip()
+        # Lines of the gradebook that are nobody's: the highest points, and the view as a student.
+        nobody = canvas and name in ("Points Possible", "Student, Test")
+        if not any(found.values()) or nobody:
+            continue
+        if canvas:
+            name = " ".join(reversed(name.split(", ", 1)))
         student = Student(found["id"], name, found["email"])
+        if not student.id:
+            who = name or student.email
+            raise ValueError(
+                f"roster: {who} has no {columns['id']!r} in line {number} of {path.name}; every "
+                "student needs one"
+            )
         # The id becomes the name of a file, and part of what seeds the exercises.
         if not re.fullmatch(r"[\w.@+-]{1,64}", student.id) or student.id.startswith("."):
             raise ValueError(
@@ -145,39 +165,85 @@ def _plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", letters.replace("_", " ")))
 
 
-def owner(place: str, roster: Sequence[Student]) -> Student | None:
+@dataclass(frozen=True)
+class Named:
+    """What a path says about whose a file is.
+
+    Attributes:
+        students: Whom the outermost part that names somebody names: more than one, if they share
+            that name.
+        folder: The path up to that part, "" if there is none.
+        platform: Whether Moodle or Canvas has written that part: then it is somebody's, even if the
+            roster does not have that name, and what is further in is what the student has named.
+    """
+
+    students: tuple[Student, ...] = ()
+    folder: str = ""
+    platform: bool = False
+
+
+def named(place: str, roster: Sequence[Student]) -> Named:
     """Say whose a file is, by its path: the id, or the whole name, in a part of it.
 
     Args:
         place: A path with ``/``; the outermost part that names somebody counts: what is further
             in, the student has named.
         roster: Whom to look for.
-
-    Returns:
-        The student, or None if nobody or more than one is named.
     """
-    for part in PurePosixPath(place).parts:
-        # The course's own file names are nobody's: "01_reidentification.ipynb" is not student 01.
-        words = _plain(_COURSE_FILE.sub(" ", part))
-        spaced, joined = f" {words} ", words.replace(" ", "")
-        by_id = [s for s in roster if f" {_plain(s.id)} " in spaced]
-        # Ada Marsh is "Ada Marsh_123_…" to Moodle and "marshada_123_…" to Canvas.
-        by_name = [
-            s
-            for s in roster
-            if len(names := _plain(s.name).split()) > 1
-            and (
-                f" {' '.join(names)} " in spaced
-                or joined.startswith((names[-1] + "".join(names[:-1]), "".join(names)))
+    parts = PurePosixPath(place).parts
+    for number, part in enumerate(parts):
+        platform = MOODLE.match(part) or _CANVAS.match(part)
+        # The platform's number is nobody's id, and "Ada Marsh Bell" is not Ada Marsh.
+        found = _people(platform["name"], roster, True) if platform else _people(part, roster)
+        if found or platform:
+            own = f"{platform['name']}_{platform['number']}" if platform else part
+            return Named(tuple(found), "/".join([*parts[:number], own]), bool(platform))
+    return Named()
+
+
+def _people(text: str, roster: Sequence[Student], exactly: bool = False) -> list[Student]:
+    """Return who is named in a part of a path; ``exactly`` if that is a name and nothing else."""
+    # The course's own file names are nobody's: "01_reidentification.ipynb" is not student 01.
+    words = _plain(_COURSE_FILE.sub(" ", text)).split()
+    spaced, joined = f" {' '.join(words)} ", "".join(words)
+    by_id = [s for s in roster if f" {_plain(s.id)} " in spaced]
+    by_name = []
+    for student in roster:
+        names = _plain(student.name).split()
+        # Jan van der Berg is "vanderbergjan" to Canvas.
+        turned = {"".join(names[i:] + names[:i]) for i in range(len(names))}
+        if exactly:
+            found = joined in turned
+        else:
+            found = len(names) > 1 and (
+                f" {' '.join(names)} " in spaced or (bool(words) and words[0] in turned)
             )
-        ]
-        # Ada Marshall's files begin with the name of Ada Marsh.
-        longest = max((len(_plain(student.name)) for student in by_name), default=0)
-        by_name = [student for student in by_name if len(_plain(student.name)) == longest]
-        found = {student.id: student for student in (*by_id, *by_name)}
         if found:
-            return found.popitem()[1] if len(found) == 1 else None
-    return None
+            by_name.append(student)
+    # "Ada Marsh Bell" holds the name of Ada Marsh.
+    longest = max((len(_plain(student.name)) for student in by_name), default=0)
+    by_name = [student for student in by_name if len(_plain(student.name)) == longest]
+    return list({student.id: student for student in (*by_id, *by_name)}.values())
+
+
+def owner(place: str, roster: Sequence[Student]) -> Student | None:
+    """Return whom :func:`named` finds, None if that is nobody or more than one."""
+    found = named(place, roster).students
+    return found[0] if len(found) == 1 else None
+
+
+def within(place: str, student: Student) -> str:
+    """Return of a path what its sender may read: what lies in their own folder.
+
+    The folders around it may be named after others.
+    """
+    parts = PurePosixPath(place).parts
+    for number, part in enumerate(parts):
+        platform = MOODLE.match(part) or _CANVAS.match(part)
+        if platform or _people(part, [student]):
+            inside = [part[platform.end() :]] if platform else []
+            return "/".join(filter(None, [*inside, *parts[number + 1 :]])) or part
+    return parts[-1] if parts else ""
 
 
 # ---- a submission ------------------------------------------------------------------------------
@@ -190,8 +256,9 @@ class Submission:
     Attributes:
         place: Where it was found, for people: a path with ``/``.
         lesson: Two digits, or "" if it cannot be told.
-        student: Whose it is, or None if it cannot be told.
+        student: Whose it is by its path, or None if that does not tell.
         cells: The code of its cells, as Python.
+        named: What its path says.
         assignment: What the hand-out wrote into the notebook's metadata.
         words: Answers in words, by the label of the question.
         when: Seconds since 1970: of two submissions the later counts.
@@ -203,6 +270,7 @@ class Submission:
     lesson: str = ""
     student: Student | None = None
     cells: tuple[str, ...] = ()
+    named: Named = Named()
     assignment: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     when: float = 0
@@ -263,7 +331,7 @@ def read_notebook(raw: bytes, place: str = "", private: Sequence[str] = ()) -> S
     task = own.get("task") if isinstance(own, dict) else None
     text = "\n".join(source for _, source in cells)
     lesson = task if task in private else which_lesson(text, place, private)
-    return Submission(place, lesson, None, code, assignment, _words(cells))
+    return Submission(place, lesson, cells=code, assignment=assignment, words=_words(cells))
 
 
 def _words(cells: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -333,7 +401,10 @@ def collect(
     found = []
     others: Counter[object] = Counter()
     for place, when, raw in _files(folder, _Room(roster)):
-        student = _whose(place.partition("/")[2] if everybodys else place, roster)
+        around, _, inner = place.partition("/") if everybodys else ("", "", place)
+        student, says = _whose(inner, roster), named(inner, roster or ())
+        if around:
+            says = replace(says, folder=f"{around}/{says.folder}" if says.folder else "")
         if isinstance(raw, NoNotebook):
             if roster is None and place.count("/") <= everybodys:
                 student = None  # a lone file of another kind is named after nobody
@@ -353,7 +424,7 @@ def collect(
         shown = "".join(
             each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in place
         )
-        found.append(replace(sent, place=shown, student=student, when=when))
+        found.append(replace(sent, place=shown, student=student, named=says, when=when))
     return found
 
 
@@ -367,6 +438,10 @@ class _Room:
     def _who(self, place: str) -> object:
         # What is nobody's, as far as its name tells, is counted by its folder.
         return _whose(place, self._roster) or PurePosixPath(place).parts[:2]
+
+    def is_nobodys(self, place: str) -> bool:
+        """Whether a path does not tell who has sent what is there."""
+        return _whose(place, self._roster) is None
 
     def left(self, place: str) -> int:
         """Return how many bytes may still be unpacked for whoever sent this."""
@@ -396,6 +471,8 @@ def _files(folder: Path, room: _Room) -> Iterator[tuple[str, float, bytes | Unre
         paths, base = [folder], folder.parent
     else:
         paths, base = sorted(folder.rglob("*")), folder
+        grades = [each for each in (base, *base.iterdir()) if _holds_grades(each)]
+        paths = [path for path in paths if not any(map(path.is_relative_to, grades))]
     for path in paths:
         place = path.relative_to(base).as_posix()
         ending = path.suffix.lower()
@@ -413,13 +490,24 @@ def _files(folder: Path, room: _Room) -> Iterator[tuple[str, float, bytes | Unre
                 continue
             info = path.stat()
             if ending == ".zip":
-                yield from _unzip(place, path, room, depth=0, when=info.st_mtime)
+                # A student may send a zip file in a zip file; the platform's is around it.
+                deeper = 1 + (folder.is_file() or room.is_nobodys(place))
+                yield from _unzip(place, path, room, deeper, info.st_mtime)
             elif info.st_size > MAX_NOTEBOOK:
                 yield place, info.st_mtime, _too_large(info.st_size)
             else:
                 yield place, info.st_mtime, path.read_bytes()
         except OSError as error:
             yield place, 0, Unreadable(f"it cannot be read ({error.strerror})")
+
+
+def _holds_grades(folder: Path) -> bool:
+    """Whether ``privlab grade`` has written a folder: then nobody has sent it."""
+    return (
+        (folder / "results").is_dir()
+        and (folder / "feedback").is_dir()
+        and all((folder / name).is_file() for name in ("class.html", "grades.csv"))
+    )
 
 
 def _is_clutter(place: str) -> bool:
@@ -437,27 +525,30 @@ def _too_large(size: int) -> Unreadable:
 
 
 def _unzip(
-    place: str, source: Path | io.BytesIO, room: _Room, depth: int, when: float
+    place: str, source: Path | io.BytesIO, room: _Room, deeper: int, when: float
 ) -> Iterator[tuple[str, float, bytes | Unreadable]]:
-    """Read the notebooks of a zip file in memory; nothing is written, whatever their names say."""
+    """Read the notebooks of a zip file in memory; nothing is written, whatever their names say.
+
+    Of those in it, so many levels ``deeper`` are read as well.
+    """
+    outermost = isinstance(source, Path)
     try:
         with zipfile.ZipFile(source) as archive:
-            entries = [
-                entry
-                for entry in sorted(archive.infolist(), key=lambda entry: entry.filename)
-                if not entry.is_dir() and not _is_clutter(entry.filename.replace("../", ""))
-            ]
+            entries = sorted(
+                ((_safe(_decoded(entry)), entry) for entry in archive.infolist()),
+                key=lambda pair: pair[0],
+            )
             wanted, others = [], []
-            for entry in entries:
-                known = entry.filename.lower().endswith((*NOTEBOOK, ".zip"))
-                (wanted if known else others).append(entry)
-            for entry in others[:MAX_IN_ZIP]:
-                yield f"{place}/{_safe(entry.filename)}", when, NoNotebook()
+            for name, entry in entries:
+                if not entry.is_dir() and not _is_clutter(name):
+                    known = name.lower().endswith((*NOTEBOOK, ".zip"))
+                    (wanted if known else others).append((f"{place}/{name}", entry))
+            for name, _ in others[:MAX_IN_ZIP]:
+                yield name, when, NoNotebook()
             if len(wanted) > MAX_IN_ZIP:
                 raise Unreadable(f"the zip file holds {len(wanted):,} notebooks")
-            for entry in wanted:
-                name = f"{place}/{_safe(entry.filename)}"
-                if not depth:  # the LMS's own; what is further in, the student has dated
+            for name, entry in wanted:
+                if outermost:  # the LMS's own; what is further in, the student has dated
                     with contextlib.suppress(ValueError, OverflowError):
                         when = datetime.datetime(*entry.date_time).timestamp()
                 if stat.S_ISLNK(entry.external_attr >> 16):
@@ -477,15 +568,24 @@ def _unzip(
                     yield name, when, _too_large(max(len(raw), entry.file_size))
                 elif not is_zip:
                     yield name, when, raw
-                elif depth:
-                    yield name, when, Unreadable("a zip file in a zip file in a zip file")
+                elif not deeper:
+                    told = "a zip file in a zip file in a zip file: unpack it once and grade again"
+                    yield name, when, Unreadable(told)
                 else:
-                    yield from _unzip(name, io.BytesIO(raw), room, depth + 1, when)
+                    yield from _unzip(name, io.BytesIO(raw), room, deeper - 1, when)
     except Unreadable as problem:
         yield place, when, problem
     except Exception as error:  # what a broken zip file makes zipfile raise is not documented
         told = "it has a password" if "password" in str(error) else f"{type(error).__name__}"
         yield place, when, Unreadable(f"the zip file cannot be read ({told})")
+
+
+def _decoded(entry: zipfile.ZipInfo) -> str:
+    """Return a name in a zip file; some programs write UTF-8 without the flag that says so."""
+    if not entry.flag_bits & 0x800:
+        with contextlib.suppress(UnicodeError):
+            return entry.filename.encode("cp437").decode("utf-8")
+    return entry.filename
 
 
 def _safe(name: str) -> str:

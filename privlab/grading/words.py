@@ -22,7 +22,7 @@ COLUMNS = ("student", "name", "question", "points", "comment", "status", "answer
 def answer_in_words(submission: Submission | None, question: Question) -> str:
     """Return what a student wrote to a question, "" where there is nothing."""
     answer = submission.words.get(question.label, "").strip() if submission else ""
-    return "" if answer == PLACEHOLDER else answer
+    return answer.removeprefix(PLACEHOLDER).strip()
 
 
 def digest(answer: str) -> str:
@@ -84,6 +84,14 @@ class Marks:
                 if line.answer == wanted:
                     return line, False
         return None, bool(marked)
+
+    def only_commented(self, student: Student, question: Question, answer: str) -> bool:
+        """Whether a comment, but no points, was written to an answer."""
+        lines = self.lines.get((student.id.casefold(), question.label), ())
+        return any(
+            line.points is None and line.comment and line.answer in (digest(answer), "")
+            for line in lines
+        )
 
 
 def read_marks(path: Path, tasks: Sequence[Task], roster: Sequence[Student] | None = None) -> Marks:
