@@ -979,7 +979,7 @@ def draw_epsilons(
     )
     alt = (
         f"Left: AUC of the prediction from ε = 0.1 to ε = 10: {told}; {plain:.2f} without a "
-        "promise. Right: attacks on all patients stay below "
+        "promise. Right: attacks on all patients reach at most "
         f"{max(table['reader'].max(), table['server'][table['name'] != 'DP statistics'].max()):.2f}"
         f"; ε allows {auc_bound(0.1):.2f} at 0.1, {auc_bound(1):.2f} at 1, {auc_bound(10):.2f} at "
         f"10. On one odd patient, {odd['DP-SGD'][0]:.2f} ± {odd['DP-SGD'][1]:.2f} at ε = 1, and "

@@ -183,8 +183,8 @@ Gaussian, exact; ε by the noise as measured (an estimate): {report.epsilon_mode
 **Who sees what:** the researcher the three releases; the server masked updates and their sum; \
 the network {transport}.
 
-**Worth:** AUC on held-out patients: {aucs}. Mean absolute error of the mean: \
-{report.error:.2g} mg/dl.
+**Worth:** AUC on held-out patients: {aucs} (a hospital with fewer than 5 of either diagnosis is \
+not listed). Mean absolute error of the mean: {report.error:.2g} mg/dl.
 
 **Attacks that succeed:**
 
