@@ -23,7 +23,7 @@ from ..exercise import (
     kind_name,
     mapping,
 )
-from .audited import LearnersMechanism, Neighbours, audit_answer
+from .audited import EPSILONS, LearnersMechanism, Neighbours, audit_answer
 
 #: Different patients for different students; each case takes some memory, so they are few.
 _CASES = 500
@@ -614,7 +614,7 @@ class PrivateReleases(Exercise):
 
     def test_scale(self, answers: Answers, rng: np.random.Generator) -> Evidence:
         """The ε that Laplace noise spends, read off its scales."""
-        cases = {(300, 0.2): None, (300, 0.5): None, (3, 1.0): None}
+        cases = {(60, 0.2): None, (60, 0.5): None, (3, 1.0): None}
         # Of 400 draws the mean size is known to 5 %: 0.7 is 4 standard errors of two away.
         sizes = (300, int(rng.integers(700, 3_000)))
         few, many = (np.array(self._many(answers, [250.0] * each, 0.5, 400, rng)) for each in sizes)
@@ -673,7 +673,7 @@ class PrivateReleases(Exercise):
 
     def test_audit(self, answers: Answers, rng: np.random.Generator) -> Evidence:
         """The audits of sum and count, and of both at once."""
-        return self._audit_statistic(answers, rng, 24_000, 12_000)
+        return self._audit_statistic(answers, rng, 18_000, 6_000, (EPSILONS[-1],))
 
     def test_error(self, answers: Answers, rng: np.random.Generator) -> Evidence:
         """The mean is still worth something."""
@@ -832,13 +832,19 @@ class PrivateReleases(Exercise):
 
     @staticmethod
     def _audit_statistic(
-        answers: Answers, rng: np.random.Generator, single: int, both: int
+        answers: Answers,
+        rng: np.random.Generator,
+        single: int,
+        both: int,
+        epsilons: Sequence[float] = EPSILONS,
     ) -> Evidence:
         told = audit_answer(
             LearnersMechanism(answers, "statistic"), _NEIGHBOURS, rng, samples=single
         )
         try:
-            audit_answer(_Both(answers, "statistic"), _NEIGHBOURS[:4], rng, samples=both)
+            audit_answer(
+                _Both(answers, "statistic"), _NEIGHBOURS[:4], rng, epsilons=epsilons, samples=both
+            )
         except Wrong as problem:
             raise Wrong(
                 "Sum and count together tell more than ε allows, even if each alone does not: an "
