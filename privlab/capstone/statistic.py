@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..audit import Batched, audit
 from .case import DELTA, EPSILON, HIGH, LOW, Case
 from .design import Design, Unusable, guarded, numbers
 from .model import Noise
@@ -86,8 +87,8 @@ def laplace_epsilon(outputs: np.ndarray) -> tuple[float, float, float] | None:
 class _Statistic:
     """A design's statistic as a mechanism for :func:`privlab.audit.audit`."""
 
-    def __init__(self, design: Design, both: bool = False) -> None:
-        self.design, self.both = design, both
+    def __init__(self, design: Design) -> None:
+        self.design = design
 
     def many(
         self,
@@ -98,13 +99,34 @@ class _Statistic:
     ) -> list[Any]:
         """Call it once for each choice."""
         inputs = [(list(values), epsilon) for values in pair]
-        outputs = list(
+        return list(
             guarded(
                 "statistic",
                 lambda: self.design.many(self.design, "statistic", inputs, choices, rng),
             )
         )
-        beyond = corners(outputs, pair, epsilon) if self.both else None
+
+
+class AtCorners:
+    """A statistic seen by how far sum and count are beyond a corner at once.
+
+    Args:
+        mechanism: It gives pairs of sum and count; :func:`privlab.audit.audit` can call it.
+    """
+
+    def __init__(self, mechanism: Batched) -> None:
+        self.mechanism = mechanism
+
+    def many(
+        self,
+        pair: tuple[Any, Any],
+        choices: list[int],
+        epsilon: float,
+        rng: np.random.Generator,
+    ) -> list[Any]:
+        """Call it once for each choice."""
+        outputs = self.mechanism.many(pair, choices, epsilon, rng)
+        beyond = corners(outputs, pair, epsilon)
         return outputs if beyond is None else list(beyond)
 
 
@@ -148,8 +170,6 @@ def audit_attack(
         samples: How often the statistic is called, and a quarter as often again. The audit accuses
             a right one in fewer than 1 of 5,000 runs.
     """
-    from ..audit import audit
-
     plan = design.plan
     claimed = {"model": plan["epsilon_model"], "statistic": plan["epsilon_statistic"]}
     total = sum(claimed.values())
@@ -169,18 +189,21 @@ def audit_attack(
     parts[told] = noise.accused / claimed["model"] if math.isfinite(claimed["model"]) else math.inf
     epsilon = claimed["statistic"]
     if math.isfinite(epsilon):
+        single = _Statistic(design)
         # By single numbers and, with the first pairs, by both at once.
         proofs = [
             audit(
-                _Statistic(design, both), list(PAIRS[:last]), epsilon, samples=each,
+                mechanism, list(PAIRS[:last]), epsilon, samples=each,
                 confidence=1 - 1e-4, rng=rng, names=list(PAIR_NAMES[:last]),
             ).epsilon_lower
-            for both, last, each in ((False, len(PAIRS), samples), (True, 4, samples // 4))
+            for mechanism, last, each in (
+                (single, len(PAIRS), samples), (AtCorners(single), 4, samples // 4)
+            )
         ]  # fmt: skip
         told = f"the audit proves ε ≥ {max(proofs):.2f} of the statistic"
         parts[f"{told}, claimed is {epsilon:.3g}"] = max(proofs) / epsilon
         values = [(LOW + HIGH) / 2] * 300
-        outputs = _Statistic(design).many((values, values), [0] * 8_000, epsilon, rng)
+        outputs = single.many((values, values), [0] * 8_000, epsilon, rng)
         pairs = [numbers(each, 2) for each in outputs]
         read = None if any(pair is None for pair in pairs) else laplace_epsilon(np.array(pairs))
         # 1 % is the standard error.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..audit import AuditReport, audit
+from ..audit import AuditReport, Batched, audit
 from ..exercise import Answers, Evidence, Measured, Wrong
 
 #: One ε below 1 and one above: at ε = 1, a scale of ε or of 1/ε² equals the right one.
@@ -58,7 +58,7 @@ class LearnersMechanism:
 
 
 def audit_answer(
-    mechanism: LearnersMechanism,
+    mechanism: Batched,
     neighbours: Sequence[Neighbours],
     rng: np.random.Generator,
     *,

@@ -333,22 +333,6 @@ _NEIGHBOURS = [
 ]
 
 
-class _Both(LearnersMechanism):
-    """A learner's statistic, seen by how far sum and count are beyond a corner at once."""
-
-    def many(
-        self,
-        pair: tuple[Any, Any],
-        choices: list[int],
-        epsilon: float,
-        rng: np.random.Generator,
-    ) -> list[Any]:
-        """Call the function once for each choice among two data sets."""
-        outputs = super().many(pair, choices, epsilon, rng)
-        beyond = capstone.corners(outputs, pair, epsilon)
-        return outputs if beyond is None else list(beyond)
-
-
 def _releases(
     values: str = "np.clip(values, 100, 400)",
     total: str = "np.sum(values) + rng.laplace(0, 400 / (epsilon / 2))",
@@ -842,9 +826,8 @@ class PrivateReleases(Exercise):
             LearnersMechanism(answers, "statistic"), _NEIGHBOURS, rng, samples=single
         )
         try:
-            audit_answer(
-                _Both(answers, "statistic"), _NEIGHBOURS[:4], rng, epsilons=epsilons, samples=both
-            )
+            at_corners = capstone.AtCorners(LearnersMechanism(answers, "statistic"))
+            audit_answer(at_corners, _NEIGHBOURS[:4], rng, epsilons=epsilons, samples=both)
         except Wrong as problem:
             raise Wrong(
                 "Sum and count together tell more than ε allows, even if each alone does not: an "
