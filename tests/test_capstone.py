@@ -677,11 +677,11 @@ def test_other_noise_is_read_by_nobody():
 def test_both_numbers_at_once_show_what_each_hides():
     """Of the whole ε twice, single numbers prove the half; the corners prove more."""
     from privlab.audit import audit
-    from privlab.capstone.statistic import _Statistic
+    from privlab.capstone.statistic import AtCorners, _Statistic
 
     design = replace(BALANCED, statistic=_noisy(1.0))
     pairs = list(capstone.PAIRS[:4])
-    bound = audit(_Statistic(design, both=True), pairs, 1.5, samples=12_000,
+    bound = audit(AtCorners(_Statistic(design)), pairs, 1.5, samples=12_000,
                   confidence=1 - 1e-4, rng=1).epsilon_lower  # fmt: skip
     assert bound > 1.5
     assert capstone.corners([[1.0, 2.0]], ([250.0], [250.0, 400.0]), 1.0).shape == (1, 4)
