@@ -27,6 +27,7 @@ MOST_FEATURES = 20  # features that are looked at closely
 FEWEST = 4  # outputs in an event
 RARE = 0.01  # the share of outputs in an event that is called rare
 SIMPLER = 0.03  # the epsilon that a simpler kind of score may cost
+COSTLIEST = 6 * SIMPLER  # the most that :func:`_worth` takes off
 
 Piece = tuple[float, float]
 
@@ -392,7 +393,8 @@ def _choose_events(best: dict[str, list[Event]]) -> list[Event]:
     """Take the best event by each criterion, a simpler one where it is nearly as good."""
     chosen: dict[tuple, Event] = {}
     for events in best.values():
-        event = max(events, key=_worth)  # the event of the whole line is always there
+        most = max(event.promise for event in events)  # the event of the whole line is there
+        event = max((each for each in events if each.promise >= most - COSTLIEST), key=_worth)
         if event.promise > NOTHING or not chosen:
             chosen[event.score.name, event.threshold, event.above, event.favours] = event
     return list(chosen.values())

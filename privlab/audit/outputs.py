@@ -91,6 +91,10 @@ class Encoder:
 
     def _encode(self, outputs: Sequence[Any], name: str) -> dict[str, np.ndarray]:
         types = set(map(type, outputs))
+        if types == {str} and len(distinct := list(dict.fromkeys(outputs))) < len(outputs):
+            places = {text: place for place, text in enumerate(distinct)}
+            rows = [places[text] for text in outputs]
+            return {key: column[rows] for key, column in self._encode(distinct, name).items()}
         if not all(issubclass(each, (*NUMBERS, list, tuple, dict)) for each in types):
             outputs = [_plain(output) for output in outputs]
             types = set(map(type, outputs))
@@ -111,9 +115,7 @@ class Encoder:
         return columns
 
     def _sequences(self, outputs: Sequence[Any], name: str) -> dict[str, np.ndarray]:
-        outputs = [
-            np.atleast_1d(each) if isinstance(each, np.ndarray) else each for each in outputs
-        ]
+        outputs = [each if getattr(each, "ndim", 1) else np.atleast_1d(each) for each in outputs]
         lengths = np.fromiter(map(len, outputs), dtype=float, count=len(outputs))
         columns = {
             name + KIND: np.full(len(outputs), self._code("a list")),
@@ -137,12 +139,13 @@ class Encoder:
         for row, output in enumerate(outputs):
             for key in output:
                 rows.setdefault(key, []).append(row)
-        codes = [self._code(f"a dict with the keys {_keys(output)}") for output in outputs]
-        orders = [self._code(", ".join(map(repr, output))) for output in outputs]
-        columns = {
-            name + KIND: np.array(codes),
-            f"the order of the keys of {name}{KIND}": np.array(orders),
+        shapes = [", ".join(map(repr, output)) for output in outputs]
+        codes = {
+            shape: (self._code(f"a dict with the keys {_keys(output)}"), self._code(shape))
+            for shape, output in dict(zip(shapes, outputs, strict=True)).items()
         }
+        kinds, orders = np.array([codes[shape] for shape in shapes]).T
+        columns = {name + KIND: kinds, f"the order of the keys of {name}{KIND}": orders}
         for key in sorted(rows, key=lambda key: (-len(rows[key]), repr(key))):  # frequent first
             entry = f"{name}[{key!r}]"
             if self._admit(entry):

@@ -4,7 +4,7 @@ One network (2,410 parameters) learns the digits, divided evenly among 10, 100 o
 each takes five steps on all its records a round. *From scratch* is the loop of lesson 10
 (``privlab.federated``: all clients in one call of NumPy). Flower 1.41 runs its own FedAvg twice: on
 the grid of lesson 12 (``privlab.flower.LocalGrid``, in this process), and in its simulation in Ray,
-whose start of some 30 seconds is spread over its 20 rounds. TensorFlow Federated 0.87 compiles
+whose start of some 30 seconds is spread over its rounds. TensorFlow Federated 0.87 compiles
 before the race.
 
 All start from the same weights and must end at the same, up to the 32 bits that Flower and TFF
@@ -136,12 +136,11 @@ def main() -> int:
     sizes = [2, 4, 8] if options.quick else [10, 100, 1_000]
     rounds = dict(zip(sizes, (2, 2, 2) if options.quick else (20, 20, 2), strict=True))
     ways = {BASE: partial(loop, rounds), LOCAL: partial(with_flower, flower.run, rounds)}
-    skipped, most = {}, {}
+    skipped = {}
     if options.no_ray or options.quick:
         skipped[RAY] = "left out by an option"
     else:
         ways[RAY] = partial(with_flower, flower.simulate, rounds)
-        most[RAY] = 100
     peer = bench.Peer(bench.tensorflow_python, "tff_peer.py")
     with tempfile.TemporaryDirectory(prefix="privlab-") as name:
         folder = Path(name)
@@ -153,7 +152,7 @@ def main() -> int:
             skipped[TFF] = str(reason)
         for way in (BASE, LOCAL):
             ways[way](sizes[0])
-        result = bench.race(ways, sizes, 1 if options.quick else 3, patience=10, most=most)
+        result = bench.race(ways, sizes, 1 if options.quick else 3, patience=10)
         peer.close()
     for by_size in result.costs.values():
         for size, costs in by_size.items():
