@@ -349,25 +349,25 @@ def _thresholds(
     scores, ones = scores[order], np.cumsum(first[order])
     last = _few(np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1))
     size, thresholds = len(scores), scores[last]
-    total, hits = last + 1.0, ones[last]
-    for above in (True, False):
-        if not above:
-            total, hits = size - total, ones[-1] - hits
-        for favours in (0, 1):
-            favoured = total - hits if favours else hits
-            runs = size - ones[-1] if favours else ones[-1]
-            enough = (total >= FEWEST) & (2 * favoured >= total)
-            if not enough.any():
-                continue
-            promises = _promises(favoured[enough], total[enough], runs, size, goal)
-            for criterion, bounds in promises.items():
-                best = int(np.argmax(bounds))
-                threshold, promise = float(thresholds[enough][best]), float(bounds[best])
-                yield criterion, Event(names, score, threshold, above, favours, promise)
+    # Four events a threshold: at least it or below it, in favour of the first data set or the
+    # second. All are weighed at once.
+    total = np.stack([last + 1.0] * 2 + [size - last - 1.0] * 2)
+    firsts = np.stack([ones[last], ones[-1] - ones[last]])
+    favoured = np.stack([firsts[0], total[0] - firsts[0], firsts[1], total[2] - firsts[1]])
+    runs = np.broadcast_to([[ones[-1]], [size - ones[-1]]] * 2, total.shape)
+    enough = (total >= FEWEST) & (2 * favoured >= total)
+    promises = _promises(favoured[enough], total[enough], runs[enough], size, goal)
+    which, positions = np.nonzero(enough)
+    for kind in np.unique(which):
+        above, favours = kind < 2, int(kind % 2)
+        for criterion, bounds in promises.items():
+            best = np.flatnonzero(which == kind)[np.argmax(bounds[which == kind])]
+            threshold, promise = float(thresholds[positions[best]]), float(bounds[best])
+            yield criterion, Event(names, score, threshold, bool(above), favours, promise)
 
 
 def _promises(
-    hits: np.ndarray, total: np.ndarray, runs: float, size: int, goal: Goal
+    hits: np.ndarray, total: np.ndarray, runs: np.ndarray, size: int, goal: Goal
 ) -> dict[str, np.ndarray]:
     """Guess how much epsilon events will prove, by three criteria."""
     more = max(goal.runs / size, 1.0)
