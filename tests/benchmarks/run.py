@@ -46,8 +46,9 @@ are in the stored results, since the machine may be busy) or a rate computed fro
 8 times the CPU time of the way in bold; in brackets, the lowest and the highest ratio of the \
 rounds. A way that took more than some 15 seconds runs once. "Grows like n^1.0" is a straight line \
 fitted to the logarithms of size and time; over three sizes it shows the order, no more. All \
-libraries work with one thread. Peers that are no dependency of the course get a virtual \
-environment of their own below `.venv/peers`.
+libraries work with one thread. (pytest-benchmark times one function in one process; here whole \
+programs take turns, some in environments of their own.) Peers that are no dependency of the \
+course get a virtual environment of their own below `.venv/peers`.
 """
 
 
