@@ -15,6 +15,7 @@ help:
 	@echo 'make lab        set up everything, then open JupyterLab on the first notebook'
 	@echo '                (more arguments for JupyterLab: LAB_ARGS="--ip=0.0.0.0")'
 	@echo 'make lab-only   the same without the TensorFlow kernel of lessons 09 and 13'
+	@echo 'make setup-lab  the same as lab-only, but without opening JupyterLab: for grading'
 	@echo 'make test       set up everything, then run all tests and all notebooks'
 	@echo 'make notebooks  execute the notebooks and save their outputs (some: NB="01 02")'
 	@echo 'make lint       check the style of code and notebooks'

@@ -41,7 +41,7 @@ def main(
 
 @app.command()
 def doctor() -> None:
-    """Check this computer: Python, kernels, packages, data files, memory and disk.
+    """Check this computer: Python, kernels, packages, data files, memory, disk and sandbox.
 
     Ends with code 1 if something is missing that a lesson needs.
     """
@@ -199,6 +199,15 @@ def grade(
             "--seconds", min=1, max=86_400, help="What one call of a student's code may take."
         ),
     ] = 60,
+    budget: Annotated[
+        float,
+        typer.Option(
+            "--budget",
+            min=1,
+            max=86_400,
+            help="Seconds that grading one submission may take, tests included.",
+        ),
+    ] = 600,
     unprotected: Annotated[
         bool,
         typer.Option(
@@ -243,14 +252,15 @@ def grade(
         if marks is None and any(task.questions for task in tasks):
             marks = found if (found := out / "free_text.csv").exists() else None
         by_hand = read_marks(marks, tasks, students) if marks else Marks()
-        if not secret.exists() and any(each.assignment for each in sent):
+        if not secret.exists() and any(each.stamp for each in sent):
             raise ValueError(
                 f"secret: there is no {secret}, and the notebooks were handed out with a key: name "
                 "the one that privlab assign has made"
             )
         own = {"secret": [secret], "out": [out], "private": private or []}
+        own |= {"submissions": [submissions], "roster": [roster], "marks": [marks]}
         for what, paths in ({} if unprotected else own).items():
-            for path in paths:
+            for path in filter(None, paths):
                 keep_out(what, path)
         key = read_key(secret)
         try:
@@ -267,6 +277,7 @@ def grade(
                     key,
                     out,
                     limits=limits,
+                    budget=budget,
                     jobs=jobs,
                     marks_by_hand=by_hand,
                     progress=show,
@@ -280,9 +291,14 @@ def grade(
         missing, others = ", ".join(report.unsent), sorted({*lessons_sent} - {*report.unsent})
         theirs = f"; sent were {', '.join(others)}" if others else ""
         typer.echo(f"Nobody {'' if roster is None else 'in the roster '}sent {missing}{theirs}.")
-    failed = sum(m.outcome == "not graded" for r in report.results for m in r.marked.marks)
-    if failed:
-        typer.echo(f"{failed} answers were not graded, as a test failed: see class.html.")
+    if report.strange_key:
+        typer.echo(
+            f"No notebook was handed out with the key {secret}. If you have another, grade with "
+            "that one: with this one the tests' data are others."
+        )
+    if failed := report.not_graded:
+        answers = f"{failed} answers were" if failed > 1 else "1 answer was"
+        typer.echo(f"{answers} not graded, as a test or the grader failed: see class.html.")
     reasons: dict[str, list[str]] = {}
     for each in report.unclear:
         reasons.setdefault(each.why, []).append(each.place)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import json
+import platform
 import re
 import shutil
 import subprocess
@@ -90,6 +91,12 @@ def _pins(environment: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
 
 
+def versions() -> tuple[str, ...]:
+    """Return the versions of Python and of all that `make lab` installs, as they are here."""
+    found = (f"{name} {_installed(name)}" for name in _pins("lab"))
+    return (f"Python {platform.python_version()}", *found)
+
+
 # ---------------------------------------------------------------- at the top of each notebook
 
 
@@ -154,7 +161,7 @@ class Row:
     """One line of the doctor's report.
 
     Attributes:
-        area: Python, kernels, packages, data or machine.
+        area: Python, kernels, packages, data, machine or grading.
         what: What was looked at.
         found: What is here.
         wanted: What the course was made with or needs.
@@ -223,14 +230,15 @@ class Report:
 
 
 def doctor() -> Report:
-    """Look at Python, kernels, packages, data files, memory and disk.
+    """Look at Python, kernels, packages, data files, memory, disk and the sandbox for grading.
 
     Returns:
         A report whose last line in a notebook cell is shown as a table.
     """
-    return Report(
-        (*_python_rows(), *_kernel_rows(), *_package_rows(), *_data_rows(), *_machine_rows())
-    )
+    looks = (
+        _python_rows, _kernel_rows, _package_rows, _data_rows, _machine_rows, _grading_rows
+    )  # fmt: skip
+    return Report(tuple(row for look in looks for row in look()))
 
 
 def _python_rows() -> Iterable[Row]:
@@ -359,3 +367,32 @@ def _machine_rows() -> Iterable[Row]:
         todo = "" if enough else f"Close or delete what you do not need: {what} is scarce."
         found = f"{free / 1e9:.1f} GB"
         yield Row("machine", what, found, f"{wanted} GB", "ok" if enough else "note", todo)
+
+
+def _grading_rows() -> Iterable[Row]:
+    """Look at the sandbox of `privlab grade`, which no lesson needs."""
+    try:
+        from .grading.sandbox import NoSandbox, check
+    except ImportError:  # numpy or pandas is broken: the packages above say more
+        return
+    wanted = "0.7 or later"
+    program = shutil.which("bwrap")
+    if program is None:
+        todo = 'To grade a class, install bubblewrap: docs/grading.md, "What the sandbox needs".'
+        yield Row("grading", "bubblewrap", "nothing", wanted, "note", todo)
+        return
+    try:
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30)
+        version = told.stdout.split()[-1]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        version = "no version"
+    try:
+        check()
+    except NoSandbox:
+        todo = (
+            'To grade a class, make bubblewrap start a sandbox: docs/grading.md, "What the sandbox '
+            'needs"; `privlab grade` says what is in the way.'
+        )
+        yield Row("grading", "bubblewrap", f"{version}, starts none", wanted, "note", todo)
+    else:
+        yield Row("grading", "bubblewrap", f"{version}, starts a sandbox", wanted, "ok")

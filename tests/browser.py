@@ -89,15 +89,34 @@ class Browser:
         self._pages.append(page)
         page.send("Page.enable")
         page.send("Runtime.enable")
+        page.send("Log.enable")
         page.go(url)
         return page
+
+
+def _problem(event: dict) -> str | None:
+    """Return what an event of the protocol says of a problem, None if it is of none."""
+    told = event.get("params", {})
+    match event.get("method"):
+        case "Runtime.exceptionThrown":
+            details = told["exceptionDetails"]
+            return details.get("exception", {}).get("description", details["text"])
+        case "Runtime.consoleAPICalled" if told["type"] in ("error", "assert"):
+            return " ".join(str(it.get("value", it.get("description"))) for it in told["args"])
+        case "Log.entryAdded" if told["entry"]["level"] == "error":
+            text = told["entry"]["text"]
+            # The browser has no way to the internet: the badges of a lesson stay away.
+            if "ERR_NAME_NOT_RESOLVED" not in text:
+                return f"{text} {told['entry'].get('url', '')}".rstrip()
+    return None
 
 
 class Page:
     """One tab.
 
     Attributes:
-        problems: Exceptions of the page's scripts that nobody caught.
+        problems: Exceptions of the page's scripts that nobody caught, and the errors that stand in
+            its console, the browser's own among them.
     """
 
     def __init__(self, place: str):
@@ -116,9 +135,7 @@ class Page:
         self._socket.send(json.dumps({"id": self._last, "method": method, "params": params}))
         while True:
             answer = json.loads(self._socket.recv())
-            if answer.get("method") == "Runtime.exceptionThrown":
-                details = answer["params"]["exceptionDetails"]
-                told = details.get("exception", {}).get("description", details["text"])
+            if (told := _problem(answer)) is not None:
                 self.problems.append(told)
             if answer.get("id") == self._last:
                 if "error" in answer:

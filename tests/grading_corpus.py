@@ -390,6 +390,11 @@ HELPERS = [
 _SHORT = {"seconds": 4}
 _DOES_NOT_END = "import time\ntime.sleep(3600)"
 
+COMPUTES = Entry("computes in many processes, each in a session of its own", _does(
+    "for _ in range(20):", "    if not os.fork():", "        os.setsid()",
+    "        while True: pass", "time.sleep(3600)", lines=["import os, time"]), LIMIT,
+    told="computing time", limits={"cpu": 10}, harms="takes all processors")  # fmt: skip
+
 ENDS = [
     Entry("os._exit", _does("os._exit(0)", lines=["import os"]), LIMIT, told="ended its own"),
     Entry("SystemExit", _does("raise SystemExit(0)"), "it is an answer like any other",
@@ -437,6 +442,18 @@ ENDS = [
         "        x[::4096] = b'x' * len(x[::4096])", "        time.sleep(60)",
         "    time.sleep(0.05)", lines=["import mmap, os, time"]), LIMIT, told="of memory",
         limits={"memory": 400 << 20}, harms="fills the memory"),
+    Entry("memory: behind a first thread that has ended", _does(
+        "for _ in range(4):", "    if not os.fork():",
+        "        threading.Thread(target=fill).start()",
+        "        ctypes.CDLL(None).syscall(END)", "time.sleep(60)", lines=[
+            "import ctypes, os, platform, threading, time",
+            "END = 60 if platform.machine() == 'x86_64' else 93", "def fill():",
+            "    time.sleep(1)", "    x = bytearray(b'x') * (1 << 27)", "    time.sleep(60)"]),
+        LIMIT, told="of memory", limits={"memory": 400 << 20, "seconds": 30},
+        harms="fills the memory"),
+    Entry("memory: unpacks a small bomb", _does(
+        "return len(gzip.decompress(gzip.compress(bytes(1 << 24)) * 300))", lines=["import gzip"]),
+        LIMIT, told="emory", limits={"memory": 400 << 20}, harms="fills the memory"),
     Entry("disk: large, sparse and very many files", _does(
         "for folder in ('/tmp', '/dev/shm'):", "    try:", "        for i in range(99):",
         "            open(f'{folder}/{i}', 'wb').write(bytes(1 << 20))",
@@ -448,6 +465,7 @@ ENDS = [
         told="files", limits={"disk": 32 << 20}, harms="fills the disk"),
     Entry("a fork bomb", _does("while True: os.fork()", lines=["import os"]), LIMIT,
           told="processes", harms="fills the process table"),
+    COMPUTES,
     Entry("a bomb of threads", _does(
         "while True: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
         lines=["import threading, time", "threading.stack_size(65536)"]), LIMIT, told="thread",
@@ -461,6 +479,11 @@ ENDS = [
     Entry("opens all descriptors", _does(
         "x = [os.open('/dev/null', 0) for _ in range(9999)]", lines=["import os"]),
         "at most 256", told="Too many open files"),
+    Entry("opens files in programs that must not be read", _does(
+        "shutil.copy('/bin/sleep', '/tmp/s')", "os.chmod('/tmp/s', 0o111)",
+        "for n in range(20, 220): os.dup2(0, n)", "for _ in range(6):",
+        "    if not os.fork(): os.execv('/tmp/s', ['s', '60'])", "time.sleep(60)",
+        lines=["import os, shutil, time"]), LIMIT, told="open", harms="opens all descriptors"),
     Entry("leaves processes behind", _does(
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(47113)'],",
         "                 start_new_session=True)", lines=["import subprocess, sys"]),

@@ -15,6 +15,7 @@ from browser import AXE, Browser, needs_axe, needs_chromium
 from privlab.exercises.lesson_03 import EXERCISES
 
 LESSON = "03_differential_privacy.ipynb"
+OTHER = "04_privacy_budget.ipynb"  # its panel has two sliders
 SECONDS = 300  # for a busy computer; an idle one takes a tenth of that
 
 # What a learner has set once: no questions about news, no look for updates.
@@ -131,25 +132,46 @@ class Learner:
         time.sleep(0.5)
         return nbform.read(self.file)
 
+    def move(self, slider):
+        """Move one of the panel's sliders to the right; picture and words follow."""
+        panel = self.cell("panels.panel(")
+        status = f"{panel}.querySelector('[role=status]')"
+        before = self.page.wait(f"{status}?.textContent")
+        # A bar that was drawn and erased on stderr would leave an empty pink line.
+        assert self.page.run(f"{panel}.querySelectorAll('[data-mime-type*=stderr]').length") == 0
+        self.page.run(f"{panel}.querySelectorAll('[role=slider]')[{slider}].focus()")
+        self.page.press("ArrowRight", code=39)
+        self.page.wait(f"{status}.textContent != {json.dumps(before)}", 20)
+        after = self.page.run(f"{status}.textContent")
+        assert self.page.run(f"{status}.parentElement.querySelector('img').alt") == after
+        self.show("panels.panel(", f"slider_{slider}")
+
+    def nothing_breaks(self):
+        """No cell has failed, and nothing on the page."""
+        errors = f"{OUTPUTS}.filter(it => it.dataset.mimeType?.includes('error')).length"
+        assert self.page.run(errors) == 0
+        self.no_dialog()
+
     def no_dialog(self):
-        """Nothing stands in the way, and no script of the page has failed."""
+        """Nothing stands in the way, no script of the page has failed, no error in its console."""
         told = "[...document.querySelectorAll('.jp-Dialog')].map(it => it.textContent)"
         assert self.page.run(told) == []
         assert self.page.problems == []
 
 
 @pytest.fixture(scope="class")
-def learner(tmp_path_factory):
+def learner(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("jupyterlab")
-    file = folder / "lessons" / LESSON
+    name = request.cls.lesson
+    file = folder / "lessons" / name
     file.parent.mkdir()
-    lesson = nbform.read(nbform.NOTEBOOKS / LESSON)
+    lesson = nbform.read(nbform.NOTEBOOKS / name)
     for cell in lesson.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None  # what is seen later was made here
     nbform.write(file, lesson)
     with jupyterlab(folder) as address, Browser(folder / "profile") as browser:
-        page = browser.open(address.format(LESSON))
+        page = browser.open(address.format(name))
         page.wait(f"{CODE}.length == {sum(c.cell_type == 'code' for c in lesson.cells)}", 120)
         kernel = "document.querySelector('.jp-Notebook-ExecutionIndicator')"
         page.wait(f"{kernel}?.dataset.status == 'idle'", 120)
@@ -165,10 +187,10 @@ def learner(tmp_path_factory):
 class TestLesson:
     """In this order: a learner opens the lesson, runs it, and answers an exercise."""
 
+    lesson = LESSON
+
     def test_it_runs_and_nothing_breaks(self, learner):
-        learner.no_dialog()
-        errors = f"{OUTPUTS}.filter(it => it.dataset.mimeType?.includes('error')).length"
-        assert learner.page.run(errors) == 0
+        learner.nothing_breaks()
         learner.show("q1.check()", "not_tried")
 
     def test_each_figure_is_there_in_words_too(self, learner):
@@ -220,18 +242,7 @@ class TestLesson:
         assert exercise.reference.strip() in typed
 
     def test_a_slider_moves(self, learner):
-        page = learner.page
-        panel = learner.cell("panels.panel(")
-        status = f"{panel}.querySelector('[role=status]')"
-        before = page.wait(f"{status}?.textContent")
-        # A bar that was drawn and erased on stderr would leave an empty pink line.
-        assert page.run(f"{panel}.querySelectorAll('[data-mime-type*=stderr]').length") == 0
-        page.run(f"{panel}.querySelector('[role=slider]').focus()")
-        page.press("ArrowRight", code=39)
-        page.wait(f"{status}.textContent != {json.dumps(before)}", 20)
-        after = page.run(f"{status}.textContent")
-        assert page.run(f"{status}.parentElement.querySelector('img').alt") == after
-        learner.show("panels.panel(", "slider")
+        learner.move(0)
 
     @needs_axe
     @pytest.mark.parametrize("theme", ["Dark", "Light"])
@@ -252,3 +263,37 @@ class TestLesson:
         )
         assert pale == []
         learner.no_dialog()
+
+
+@needs_chromium
+@pytest.mark.long
+class TestOtherLesson:
+    """One more lesson, whose panel has two sliders."""
+
+    lesson = OTHER
+
+    def test_it_runs_and_both_sliders_move(self, learner):
+        learner.nothing_breaks()
+        for slider in (0, 1):
+            learner.move(slider)
+        learner.no_dialog()
+
+
+@needs_chromium
+def test_problems_of_a_page_are_noted(tmp_path):
+    """Else an empty list of problems would show nothing."""
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<script>console.log('fine'); console.error('wrong', 3); throw new Error('worse')</script>"
+        "<img src='missing.png'><img src='https://badges.example/a.svg'>"
+    )
+    with Browser(tmp_path / "profile") as browser:
+        tab = browser.open(page.as_uri())
+        tab.wait("Array.from(document.images).every(it => it.complete)")
+        end = time.monotonic() + 30
+        while len(tab.problems) < 3 and time.monotonic() < end:
+            tab.run("0")  # what has happened since comes with the answer
+        error, missing, written = sorted(tab.problems)
+    assert error.startswith("Error: worse")
+    assert "missing.png" in missing
+    assert written == "wrong 3"

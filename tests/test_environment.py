@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -17,7 +18,8 @@ from jupyter_client import kernelspec
 import privlab
 from privlab import data, environment
 from privlab.course import LESSONS
-from privlab.environment import EnvironmentProblem, Report, Row, check_lesson, doctor
+from privlab.environment import EnvironmentProblem, Report, Row, check_lesson, doctor, versions
+from privlab.grading import sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_HERE = [entry for entry in LESSONS if entry.ready and entry.kernel == "python3"]
@@ -130,7 +132,8 @@ def rows(report: Report, area: str, what: str = "") -> list[Row]:
 
 def test_the_tested_environment_is_healthy(report: Report) -> None:
     assert report.ok, report
-    assert {row.area for row in report.rows} == {"Python", "kernels", "packages", "data", "machine"}
+    areas = {"Python", "kernels", "packages", "data", "machine", "grading"}
+    assert {row.area for row in report.rows} == areas
     assert all(row.status == "ok" for row in rows(report, "packages")), report
     assert all(row.todo for row in report.rows if row.status != "ok")
 
@@ -210,6 +213,51 @@ def test_scarce_memory_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     report = doctor()
     assert report.ok
     assert [row.status for row in rows(report, "machine")] == ["note", "ok"]
+
+
+BROKEN = "echo bubblewrap 0.6.1; [ $1 = --version ] || { echo /no/such >&2; exit 1; }"
+STRANGE = "exit 1"
+
+
+@pytest.mark.parametrize(
+    ("program", "found", "todo"),
+    [
+        (None, "nothing", "install bubblewrap"),
+        (BROKEN, "0.6.1, starts none", "`privlab grade` says what is in the way"),
+        (STRANGE, "no version, starts none", "`privlab grade` says what is in the way"),
+    ],
+)
+def test_a_sandbox_that_does_not_start_is_a_note(
+    program: str | None, found: str, todo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if program:
+        path = tmp_path / "bwrap"
+        path.write_text(f"#!/bin/sh\n{program}\n")
+        os.chmod(path, 0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin" if program else str(tmp_path))
+    sandbox.check.cache_clear()
+    try:
+        (row,) = environment._grading_rows()
+    finally:
+        sandbox.check.cache_clear()
+    assert (row.status, row.found, row.wanted) == ("note", found, "0.7 or later")
+    assert todo in row.todo
+    assert "such" not in row.todo
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+def test_a_sandbox_that_starts(report: Report) -> None:
+    (row,) = rows(report, "grading", "bubblewrap")
+    assert row.status == "ok"
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)?, starts a sandbox", row.found)
+
+
+def test_versions_are_of_what_is_here(installed) -> None:
+    before = versions()
+    assert before[0] == f"Python {'.'.join(map(str, sys.version_info[:3]))}"
+    assert f"numpy {metadata.version('numpy')}" in before
+    installed.update({"numpy": "9.9", "torch": None})
+    assert len(set(versions()) - set(before)) == 2
 
 
 @pytest.fixture

@@ -26,14 +26,16 @@ import privlab
 from privlab import exercise
 from privlab.cli import app
 from privlab.course import LESSONS
+from privlab.environment import versions
 from privlab.exercise import LocalPeer, Wrong
-from privlab.exercises import lesson_00, lesson_01
+from privlab.exercises import lesson_00, lesson_01, lesson_09
 from privlab.grading import grade as grading
 from privlab.grading import sandbox, tasks
 from privlab.grading.grade import Report, Result, alike, frequent_problems
 from privlab.grading.handout import assign
-from privlab.grading.marking import Mark, Marked
+from privlab.grading.marking import BUDGET, Mark, Marked, mark
 from privlab.grading.report import write_report
+from privlab.grading.sandbox import Limits
 from privlab.grading.secret import read_key, read_stamp, seed, stamp
 from privlab.grading.senders import Unclear, sort_out
 from privlab.grading.submissions import Student, Submission, named
@@ -287,6 +289,25 @@ def term(tmp_path_factory):
 
 
 @works
+def test_a_package_that_grading_lacks_is_told_and_costs_only_its_answer():
+    """Lessons 09 and 13 have TensorFlow in their notebooks; one answer uses it, one does not."""
+    q1, q2, _ = lesson_09.EXERCISES
+    imports = "import tensorflow as tf\nimport dp_accounting as dpa"
+    clipped = """
+def clipped_sum(gradients, num_microbatches, max_grad_norm):
+    return tf.clip_by_norm(gradients, max_grad_norm).numpy()
+
+def largest_change(batch_size, num_microbatches, max_grad_norm):
+    return 2 * max_grad_norm
+"""
+    other = q2.reference.replace("\nimport dp_accounting\n", "\n").replace("dp_accounting.", "dpa.")
+    first, second = mark([imports, clipped, other], [q1, q2], 1).marks
+    assert first.outcome == "not yet"
+    assert first.message.startswith("Your answer imports `tensorflow`, which grading does not have")
+    assert second.points == q2.points
+
+
+@works
 class TestAClass:
     """In the order in which a term goes."""
 
@@ -390,10 +411,16 @@ class TestAClass:
         grade("--out", "grades")
         assert [(job.student.id, job.task.key) for job in todo] == [("ed", "00")]
         path.write_bytes(before)
-        # Another limit, another task's source: all of it.
-        todo.clear()
-        grade("--seconds", "59")
-        assert len(todo) == 10
+        # Another limit, other libraries, another task's source: all of it.
+        for options in (["--seconds", "59"], ["--budget", "599"]):
+            todo.clear()
+            grade(*options)
+            assert len(todo) == 10
+        with monkeypatch.context() as other:
+            other.setattr(grading, "versions", lambda: (*versions()[:-1], "torch 9.9"))
+            todo.clear()
+            grade()
+            assert len(todo) == 10
         todo.clear()
         with Path("my_exercises.py").open("a") as file:
             file.write("# changed\n")
@@ -598,6 +625,82 @@ def test_a_run_that_is_stopped(here, monkeypatch, way):
 
 
 @works
+def test_slow_calls_have_an_end():
+    """Each call is within its limit; together they may take the exercise's share of the time."""
+    wait = "    import time\n    time.sleep(5)\n"
+    first, second = lesson_00.EXERCISES
+    answer = re.sub(r"(def newcomer_value\(.*?\).*?:\n)", rf"\1{wait}", first.reference)
+    assert wait in answer
+    began = time.monotonic()
+    marked = mark([answer, second.reference], [first, second], 1, Limits(), 40)
+    assert [each.outcome for each in marked.marks] == ["stopped", "correct"]
+    assert [each.slow for each in marked.marks] == [True, False]
+    assert int(re.search(r"took longer than (\d+) s", marked.marks[0].message)[1]) <= 20
+    # A minute more for a computer that has more to do.
+    assert time.monotonic() - began < 100
+
+
+class TestTooSlow:
+    """What is stopped for time is tried once more, alone; kept only where that proves something."""
+
+    @pytest.fixture(autouse=True)
+    def there(self, here, monkeypatch):
+        run("assign", "00", "--roster", "roster.csv")
+        for who in ("ada", "bo", "cy"):
+            fill("handout/ada/00_start_here.ipynb", {}, f"sent/{who}.ipynb", more=[f"me = '{who}'"])
+        self.runs, self.load = [], 0.0
+        monkeypatch.setattr(grading.os, "getloadavg", lambda: (self.load, 0, 0))
+        monkeypatch.setattr(grading, "_in_parallel", self.in_parallel)
+
+    def in_parallel(self, todo, limits, jobs):
+        """Let ada's second exercise take too long the first times."""
+        for job in todo:
+            who = job.student.id
+            self.runs.append((who, [each.label for each in job.exercises], len(todo), job.budget))
+            fast = who != "ada" or self.too_slow <= 0
+            self.too_slow -= who == "ada"
+            yield (
+                job,
+                Marked(
+                    tuple(
+                        Mark(e.label, e.title, e.points, e.points, "correct")
+                        if fast or e.label == "0.1"
+                        else Mark(e.label, e.title, 0, e.points, "stopped", slow=True)
+                        for e in job.exercises
+                    )
+                ),
+            )
+
+    def grade(self, too_slow):
+        self.too_slow = too_slow
+        self.runs.clear()
+        run("grade", "sent", "--roster", "roster.csv", "--budget", "100")
+        (ada, *_) = table(Path("grades/grades.csv"))
+        return ada["points of 2"]
+
+    def test_a_neighbour_costs_nothing(self):
+        assert self.grade(too_slow=1) == "2"
+        # After the others, and only what was stopped, with its part of the time.
+        assert self.runs == [
+            *((who, ["0.1", "0.2"], 3, 100) for who in ("ada", "bo", "cy")),
+            ("ada", ["0.2"], 1, 50),
+        ]
+        assert self.grade(too_slow=0) == "2"
+        assert self.runs == []
+
+    def test_slow_alone_is_slow(self):
+        assert self.grade(too_slow=2) == "1"
+        assert self.grade(too_slow=0) == "1"
+        assert self.runs == []
+
+    def test_a_busy_computer_is_no_proof(self):
+        self.load = 1 + os.cpu_count()
+        assert self.grade(too_slow=2) == "1"
+        assert self.grade(too_slow=0) == "2"
+        assert self.runs == [("ada", ["0.1", "0.2"], 1, 100)]
+
+
+@works
 def test_text_that_cannot_be_written(here):
     """Halves of surrogate pairs in code, words, stamp and file name cost nobody anything."""
     run("assign", "--private", "my_exercises.py", "--roster", "roster.csv")
@@ -621,7 +724,7 @@ def test_text_that_cannot_be_written(here):
 def test_a_grader_that_fails_costs_one_grade(here, monkeypatch, how):
     """Where the tests themselves go wrong, others are graded, and this one again the next time."""
 
-    def broken(cells, exercises, number, limits):
+    def broken(cells, exercises, number, limits, budget):
         if "stumble" not in "".join(cells):
             made = (Mark(e.label, e.title, e.points, e.points, "correct") for e in exercises)
             return Marked(tuple(made))
@@ -633,11 +736,31 @@ def test_a_grader_that_fails_costs_one_grade(here, monkeypatch, how):
     run("assign", "00", "--roster", "roster.csv")
     fill("handout/ada/00_start_here.ipynb", {}, "sent/ada.ipynb", more=["stumble = 1"])
     fill("handout/bo/00_start_here.ipynb", {}, "sent/bo.ipynb")
-    run("grade", "sent", "--roster", "roster.csv")
+    printed = run("grade", "sent", "--roster", "roster.csv")
     rows = {row["id"]: row for row in table(Path("grades/grades.csv"))}
-    assert (rows["ada"]["points of 2"], rows["bo"]["points of 2"]) == ("0", "2")
-    assert ("ZeroDivisionError: oh" if how == "raises" else "has died") in rows["ada"]["notes"]
+    assert [rows["ada"][each] for each in ("0.1", "0.2", "points of 2")] == ["", "", ""]
+    assert rows["bo"]["points of 2"] == "2"
+    for name in ("moodle.csv", "canvas.csv"):
+        ada, bo = table(Path("grades", name))[-len(rows) :][:2]
+        columns = {"00 · Start here", "Grade"} & set(ada)
+        assert [(ada[each], bo[each]) for each in columns] == [("", "2")] * len(columns)
+    why = "ZeroDivisionError: oh" if how == "raises" else "the process that graded it has died"
+    assert f"Not graded: {why}" in rows["ada"]["notes"]
+    page = Path("grades/class.html").read_text(encoding="utf-8")
+    assert "2 answers were not graded, as a test or the grader failed" in printed
+    assert "2 answers were not graded: a test or the grader failed" in page
+    assert why in page[page.index("For you alone") :]
+    # Nobody blames the student, who reads no more than that it was not their fault.
+    assert "Who may need help" not in page
+    ada = Path("grades/feedback/ada.html").read_text(encoding="utf-8")
+    assert ada.count("failed on our side; your instructor has been told") == 2
+    assert "up to 1 point" in ada
+    assert "stopped" not in ada
+    assert why not in ada
     assert not Path("grades/results/00/ada.json").exists()
+    todo = recorded(monkeypatch)
+    run("grade", "sent", "--roster", "roster.csv")
+    assert [job.student.id for job in todo] == ["ada"]
 
 
 @works
@@ -651,11 +774,11 @@ def test_a_test_that_fails_is_told_to_whoever_wrote_it(here):
     fill("handout/bo/my_exercises.ipynb", {}, "sent/bo.ipynb")
     command = ["grade", "sent", "--private", "my_exercises.py", "--roster", "roster.csv"]
     printed = run(*command)
-    assert "1 answers were not graded, as a test failed" in printed
+    assert "1 answer was not graded, as a test or the grader failed" in printed
     line = 1 + body[: body.index("if got /")].count("\n")
     told = f"test_some: ZeroDivisionError: float division by zero (my_exercises.py, line {line})"
     page = Path("grades/class.html").read_text(encoding="utf-8")
-    assert f"A test failed: {told}" in page[page.index("For you alone") :]
+    assert f"Not graded: {told}" in page[page.index("For you alone") :]
     assert "1 answer was not graded" in page
     ada = Path("grades/feedback/ada.html").read_text(encoding="utf-8")
     assert "failed on our side" in ada
@@ -663,10 +786,38 @@ def test_a_test_that_fails_is_told_to_whoever_wrote_it(here):
     assert "up to 2 points" in ada
     rows = {row["id"]: row["mine.1"] for row in table(Path("grades/grades.csv"))}
     assert (rows["ada"], rows["bo"]) == ("", "0")
+    # Nor is a sum that lacks it told to a platform.
+    for name in ("grades.csv", "moodle.csv"):
+        sums = {row.get("id") or row.get("ID number"): row.get("points of 5", row.get("Grade"))
+                for row in table(Path("grades", name))}  # fmt: skip
+        assert (sums["ada"], sums["bo"]) == ("", "0")
+    assert [row["Who stands out?"] for row in table(Path("grades/canvas.csv"))[1:3]] == ["", "0"]
     # Mended, it is graded without more ado.
     Path("my_exercises.py").write_text(guides_example(), encoding="utf-8")
     run(*command)
     assert table(Path("grades/grades.csv"))[0]["mine.1"] == "2"
+
+
+@works
+@pytest.mark.parametrize("stamped", [1, 2, 3])
+def test_a_wrong_key_is_told(here, stamped):
+    """With a few stamped notebooks it may be a student's doing; with more it cannot be."""
+    run("assign", "00", "--roster", "roster.csv")
+    for who in ["ada", "bo", "cy"][:stamped]:
+        fill(f"handout/{who}/00_start_here.ipynb", {}, f"sent/{who}.ipynb")
+    Path("other.key").write_bytes(Path("privlab-secret.key").read_bytes())
+    command = ["grade", "sent", "--roster", "roster.csv", "--secret", "other.key"]
+    assert "No notebook was handed out" not in run(*command)
+    assert "No notebook was handed out" not in Path("grades/class.html").read_text()
+    assign([lesson_task("00")], Path("else"), Path("roster.csv"), Path("new.key"))
+    done = CliRunner().invoke(app, [*command[:-1], "new.key"])
+    if stamped > 2:
+        assert done.exit_code == 2
+        assert "none of the 3 notebooks was handed out with this key" in done.stderr
+    else:
+        assert done.exit_code == 0
+        assert "No notebook was handed out with the key new.key." in done.output
+        assert "No notebook was handed out with this key." in Path("grades/class.html").read_text()
 
 
 @works
@@ -835,6 +986,41 @@ def test_where_nobody_is_named_a_stamp_counts_and_is_told():
     # In folders that name nobody, too, as long as each holds the work of one.
     sent = {"first/x.ipynb": ("s001",), "first/y.ipynb": ("s001", 1), "second/z.ipynb": ("s002",)}
     assert sorted_out(sent, BARE)[0] == {"s001": "first/y.ipynb", "s002": "second/z.ipynb"}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "started", "told"),
+    [
+        ("s001", ["s001"], ""),
+        ("s001", [], ""),
+        ("", [], "has no stamp, which others have for this"),
+        ("", ["s001"], "its stamp is in a cell alone, no longer in its metadata"),
+        ("", ["s002"], "was handed out to s002"),
+        ("s001", ["s002"], "a cell has another stamp (s002, 00) than the notebook (s001, 00)"),
+        ("s001", ["nobody"], "a cell has another stamp (not this course's)"),
+        ("s001", ["s001", ""], "a cell has another stamp (everybody, 00)"),
+        ("other lesson", [], "it answers 00, but its stamp is one for 03"),
+    ],
+)
+def test_what_is_odd_about_a_stamp_is_told_and_costs_nothing(assignment, started, told):
+    proofs = {who: stamp(KEY, "00", who) for who in ("s001", "s002", "")}
+    proofs |= {"other lesson": stamp(KEY, "03", "s001"), "nobody": "00:s001:1:00"}
+    ada, bo = BARE[:2]
+    mine = Submission(
+        "s001/a.ipynb",
+        "00",
+        ada,
+        assignment=assignment and proofs[assignment],
+        started=tuple(proofs[who] for who in started),
+    )
+    other = Submission("s002/b.ipynb", "00", bo, assignment=proofs["s002"])
+    found = sort_out([mine, other], [lesson_task("00")], BARE, KEY)
+    assert found.counted == {("s001", "00"): mine, ("s002", "00"): other}
+    assert {each.student for each in found.remarks} == ({"s001"} if told else set())
+    assert told in " ".join(each.text for each in found.remarks)
+    # Where nobody has a stamp, none is missed.
+    found = sort_out([mine], [lesson_task("00")], BARE, KEY)
+    assert not any("which others have" in each.text for each in found.remarks)
 
 
 @pytest.mark.parametrize(
@@ -1255,7 +1441,30 @@ def test_a_command_says_what_is_wrong(name, here):
     assert not Path("grades").exists()
 
 
-@pytest.mark.parametrize("option", ["--memory", "--seconds", "--jobs"])
+@pytest.mark.parametrize("what", ["submissions", "roster", "marks"])
+def test_what_students_code_could_read_is_refused(what, here, monkeypatch):
+    """Where submissions lie in the environment, say, a classmate's answers could be returned."""
+    Path("open").mkdir()
+    monkeypatch.setattr(sandbox, "VISIBLE", {here / "open"})
+    assign([lesson_task("00")], Path("sent"), Path("roster.csv"), Path("privlab-secret.key"))
+    Path("marks.csv").write_text("student,question,points\n")
+    paths = {"submissions": "sent", "roster": "roster.csv", "marks": "marks.csv"}
+    shutil.move(paths[what], "open")
+    paths[what] = f"open/{paths[what]}"
+    command = ["grade", paths["submissions"], "--lesson", "00", "--roster", paths["roster"]]
+    done = CliRunner().invoke(app, [*command, "--marks", paths["marks"]])
+    assert done.exit_code == 2
+    assert f"{what}: {paths[what]} lies in" in done.stderr
+
+
+def test_the_commands_budget_is_the_packages():
+    options = {each.name: each for each in get_command(app).commands["grade"].params}
+    assert options["budget"].default == BUDGET
+    guide = (ROOT / "docs" / "grading.md").read_text(encoding="utf-8")
+    assert f"{BUDGET / 60:g} minutes" in guide
+
+
+@pytest.mark.parametrize("option", ["--memory", "--seconds", "--budget", "--jobs"])
 @pytest.mark.parametrize("value", ["0", "-1", "inf", "much"])
 def test_limits_that_are_none(option, value, here):
     done = CliRunner().invoke(app, ["grade", ".", option, value])

@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,7 @@ import pytest
 from grading_corpus import (
     AUDITED,
     CHEATS,
+    COMPUTES,
     ENDS,
     EXERCISES,
     GENTLE,
@@ -201,12 +203,31 @@ def test_each_reference_is_right():
     assert {each.outcome for each in marked.marks} == {"not tried"}
 
 
+def test_who_works_beside_one_that_computes_without_end_keeps_all_points():
+    """In many processes, which would otherwise share the computer among themselves."""
+    greedy = replace(COMPUTES, limits={"cpu": 30})
+    with ThreadPoolExecutor(2) as pool:
+        beside = pool.submit(graded, greedy)
+        while len(psutil.Process().children(recursive=True)) < 20:
+            assert not beside.done()
+            time.sleep(0.1)
+        honest = pool.submit(mark, [each.reference for each in EXERCISES], EXERCISES, SEED)
+        while not honest.running():
+            time.sleep(0.01)
+        assert not beside.done()
+        assert [each.points for each in honest.result().marks] == [2, 1, 3]
+        attacked, _ = beside.result().marks
+    assert attacked.points == 0
+    assert COMPUTES.told in attacked.message
+    nothing_is_left()
+
+
 def test_tests_that_hang_end_in_time():
     """What an answer returns may keep a test busy: the test is stopped, not the grading."""
 
     class Endless(Exercise):
         label, title, kinds = "0.4", "Endless", {"f": lambda value, what: value}
-        hints, reference, mistakes, time_limit = (), "", (), 0.1
+        hints, reference, mistakes, time_limit = (), "", (), 0.01
 
         def test_all(self, answers, rng):
             while answers.f():
@@ -214,7 +235,7 @@ def test_tests_that_hang_end_in_time():
             raise Wrong("no")
 
     code = ["def f(): return 1", Width.reference]
-    marked = mark(code, [Endless(), q2], SEED)
+    marked = mark(code, [Endless(), q2], SEED, budget=300)
     assert [each.outcome for each in marked.marks] == ["stopped", "correct"]
     assert "the tests took longer than 1 s" in marked.marks[0].message
     nothing_is_left()

@@ -98,6 +98,15 @@ def test_commands_of_make_exist(name):
         assert re.search(rf"^(?:[\w-]+ )*{target}(?: [\w-]+)*:", makefile, re.MULTILINE), target
 
 
+def test_make_help_lists_what_there_is():
+    """All targets but the steps that others take first, and `help` itself."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
+    listed = set(re.findall(r"echo 'make ([a-z-]+) ", makefile))
+    assert targets - listed == {"help", "python-there", "setup-all"}
+    assert listed <= targets
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_commands_of_privlab_exist(name):
     from typer.main import get_command

@@ -240,6 +240,7 @@ def call(*arguments):
         "call(157, 4, 0, 0, 0, 0)",  # prctl: hide what is open
         "import socket\nsocket.socket(40, socket.SOCK_STREAM)",  # vsock: to a machine's host
         "import socket\nsocket.socket(38, socket.SOCK_SEQPACKET)",  # the kernel's ciphers
+        "import socket\nsocket.socket(2, socket.SOCK_STREAM, 262)",  # TCP that stands in no list
         "os.openpty()",
         "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))",
     ],
@@ -248,6 +249,14 @@ def test_what_no_limit_would_count_is_refused(code):
     with SandboxPeer([SYSTEM, code]) as peer:
         (problem,) = peer.problems
     assert re.search("Error: .*(Errno 1|Errno 2|Errno 22)|refused", problem), problem
+
+
+@works
+def test_no_session_of_its_own():
+    """A session has its own share of the processors: many would have most of them."""
+    code = "import os\ngroup = os.getsid(0)\nos.setsid()\nassert os.getsid(0) == group"
+    with SandboxPeer([code]) as peer:
+        assert peer.problems == []
 
 
 @works
@@ -358,26 +367,147 @@ def f():
 
 
 @works
-def test_what_waits_in_connections_counts_as_memory():
-    code = """
+@pytest.mark.parametrize("kept", ["kept += [client, server.accept()]", "client.close()"])
+def test_what_waits_in_connections_counts_as_memory(kept):
+    """Even where nobody has them open any more."""
+    code = f"""
 import socket, time
 def f():
     server = socket.create_server(("127.0.0.1", 0), backlog=100)
     kept = []
-    for _ in range(60):
+    for _ in range(90):
         client = socket.create_connection(server.getsockname())
-        other, _ = server.accept()
-        kept += [client, other]
         client.setblocking(False)
         try:
             while True: client.send(bytes(1 << 20))
         except BlockingIOError: pass
+        {kept}
     time.sleep(60)
 """
     told = pytest.raises(Dead, match=r"more than 0\.2 GB of memory")
     # The process alone takes less: it is the connections that are too much.
     with SandboxPeer([code], Limits(memory=230 << 20, seconds=30)) as peer, told:
         peer.call("f", (), {})
+
+
+SPINS = """
+import os, signal, time
+def spin(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+def f():
+    {before}
+    for _ in range(99):
+        if not os.fork():
+            spin({seconds})
+            os._exit(0)
+        {after}
+    time.sleep(60)
+"""
+
+
+@works
+@pytest.mark.parametrize(
+    ("before", "seconds", "after"),
+    [
+        ("pass", 99, "if _ > 8: time.sleep(60)"),  # all at once
+        ("pass", 0.4, "os.wait()"),  # one after the other
+        ("signal.signal(signal.SIGCHLD, signal.SIG_IGN)", 0.4, "time.sleep(0.4)"),  # uncounted
+    ],
+)
+def test_computing_time_is_counted_over_all_processes(before, seconds, after):
+    code = SPINS.format(before=before, seconds=seconds, after=after)
+    told = pytest.raises(Dead, match="more than 8 s of computing time, all processes together")
+    with SandboxPeer([code], Limits(cpu=8)) as peer, told:
+        peer.call("f", (), {})
+
+
+@works
+def test_one_process_alone_is_told_as_well():
+    told = pytest.raises(Dead, match="more than 6 s of computing time")
+    with SandboxPeer(["def f():\n    while True: pass"], Limits(cpu=6)) as peer, told:
+        peer.call("f", (), {})
+
+
+#: As root the kernel allows both.
+as_user = pytest.mark.skipif(os.geteuid() == 0, reason="for root there is no such limit")
+
+
+@works
+@as_user
+def test_the_kernel_bounds_processes_between_two_looks(monkeypatch):
+    monkeypatch.setattr(sandbox, "_PULSE", 3600)
+    code = """
+import os, time
+def f():
+    for made in range(500):
+        try:
+            if not os.fork(): time.sleep(3600)
+        except BlockingIOError:
+            return made
+"""
+    assert 10 < inside(code, processes=10, threads=30) < 40
+
+
+@works
+@as_user
+def test_nothing_hides_what_it_has_open():
+    code = """
+import os, shutil, time
+def f():
+    shutil.copy("/bin/sleep", "/tmp/s")
+    os.chmod("/tmp/s", 0o111)
+    if not os.fork(): os.execv("/tmp/s", ["s", "60"])
+    time.sleep(60)
+"""
+    with SandboxPeer([code]) as peer, pytest.raises(Dead, match="hid what it has open"):
+        peer.call("f", (), {})
+
+
+@works
+def test_processes_that_come_and_go_hide_nothing():
+    """One that has ended shows nothing, either: that is no fault."""
+    code = """
+import os, threading, time
+def f():
+    for _ in range(400):
+        if not os.fork():
+            threading.Thread(target=time.sleep, args=(0.003,)).start()
+            os._exit(0) if _ % 2 else time.sleep(0.003)
+            os._exit(0)
+        if _ % 20 == 19:
+            time.sleep(0.05)  # until then they are dead and not yet gone
+            for _ in range(20): os.wait()
+    return 1
+"""
+    assert inside(code) == 1
+
+
+@works
+def test_libraries_get_their_threads():
+    code = """
+import threadpoolctl, numpy as np, torch
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+x = np.ones((300, 300))
+def product(n): return float((x @ x).sum())
+def f():
+    torch.set_num_threads(8)
+    threadpoolctl.threadpool_limits(8)
+    y = torch.ones(600, 600)
+    got = [float((y @ y).sum()) / 8, product(0)]
+    with ThreadPoolExecutor(16) as pool: got += pool.map(product, range(32))
+    with ProcessPoolExecutor(4) as pool: got += pool.map(abs, [2.7e7] * 8)
+    return got
+"""
+    assert inside(code, seconds=120) == pytest.approx([2.7e7] * 42)
+
+
+@works
+def test_it_leaves_the_processor_to_whoever_judges():
+    code = "import os\ndef f():\n    return os.getpriority(os.PRIO_PROCESS, 0)"
+    assert inside(code) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+    with SandboxPeer(["import os\nos.nice(-1)"]) as peer:
+        assert "PermissionError" in peer.problems[0]
 
 
 @works
@@ -434,6 +564,47 @@ def f(): return 1
 def test_limits_say_what_is_wrong(field, value):
     with pytest.raises(ValueError, match=f"{field} must be a number above 0"):
         Limits(**{field: value})
+
+
+@works
+def test_passwords_of_installers_are_not_seen(tmp_path, monkeypatch):
+    secret, other = tmp_path / "pip.conf", tmp_path / "other"
+    for file in (secret, other):
+        file.write_text("password")
+    monkeypatch.setattr(sandbox, "VISIBLE", sandbox.VISIBLE | {tmp_path})
+    monkeypatch.setattr(sandbox, "_SETTINGS", {secret, tmp_path / "not there"})
+    read = "def f(path):\n    try: return open(path).read()\n    except PermissionError: return ''"
+    assert inside(read, str(other)) == "password"
+    assert inside(read, str(secret)) == ""
+
+
+@works
+def test_a_course_that_does_not_start_inside_is_not_bubblewraps_fault(monkeypatch):
+    monkeypatch.setattr(sandbox, "VISIBLE", sandbox.VISIBLE - {sandbox.PACKAGE})
+    sandbox.check.cache_clear()
+    with pytest.raises(NoSandbox, match=r"does not start: .*No module named.*install them") as told:
+        SandboxPeer(["x = 1"])
+    assert "bubblewrap" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "setting", "told_so", "not_so"),
+    [
+        ("bwrap: Unknown option --size", "1", "0.7 or later", "AppArmor"),
+        ("bwrap: setting up uid map: Permission denied", "1", "AppArmor", "0.7"),
+        ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", "0", "Docker", "AppArmor"),
+        ("bwrap: Creating new namespace failed", None, "Docker", "AppArmor"),
+        ("ImportError: no numpy", "1", "does not start: ImportError: no numpy", "AppArmor"),
+        ("", "0", "it says nothing", "AppArmor"),
+    ],
+)
+def test_why_nothing_runs(told, setting, told_so, not_so, tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "_APPARMOR", tmp_path / "setting")
+    if setting:
+        (tmp_path / "setting").write_text(setting + "\n")
+    why = sandbox._why_not(told)
+    assert told_so in why
+    assert not_so not in why
 
 
 def test_without_bubblewrap(monkeypatch):

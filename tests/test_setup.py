@@ -307,10 +307,39 @@ def test_where_tensorflow_cannot_be_had(
 
 
 def test_full_disk() -> None:
-    setup.check_space([setup.LAB], free=10**10)
-    setup.check_space([], free=0)
-    with pytest.raises(setup.SetupProblem, match=r"5\.8 GB, 2\.0 GB are free.*make lab-only"):
-        setup.check_space([setup.LAB, setup.TF], free=2 * 10**9)
+    setup.check_space([setup.LAB], free=3 * 10**9, cuda=False)
+    setup.check_space([setup.TF], free=3 * 10**9, cuda=True)
+    setup.check_space([], free=0, cuda=True)
+    with pytest.raises(setup.SetupProblem, match=r"5\.8 GB, 2\.0 GB are free.*make lab-only") as no:
+        setup.check_space([setup.LAB, setup.TF], free=2 * 10**9, cuda=False)
+    assert "CPU builds" not in str(no.value)
+    with pytest.raises(setup.SetupProblem, match=r"6\.8 GB, 3\.0 GB .* CPU builds \(README") as no:
+        setup.check_space([setup.LAB], free=3 * 10**9, cuda=True)
+    assert "lab-only" not in str(no.value)
+
+
+def test_where_pytorch_brings_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    assert setup.brings_cuda("Linux")
+    assert not setup.brings_cuda("Darwin")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    assert setup.brings_cuda("Linux")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://builds.example/cpu")
+    assert not setup.brings_cuda("Linux")
+
+
+def test_the_readme_tells_the_disk_that_setup_asks_for() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    both, lab_only, cuda = re.search(
+        r"([\d.]+) GB of disk \(`make lab-only`: ([\d.]+) GB\), on Linux about (\d) GB more", text
+    ).groups()
+    assert float(cuda) == setup.CUDA
+    assert re.findall(r"about (\d) GB more", text) == [cuda, cuda]
+    assert f"**How much disk?** {both} GB, as said above" in text
+    # What is asked for beyond these is room for pip's downloads, half a gigabyte each.
+    assert 0.4 <= setup.LAB.gigabytes - float(lab_only) <= 0.6
+    assert 0.4 <= setup.LAB.gigabytes + setup.TF.gigabytes - float(both) <= 1.2
 
 
 def test_python_without_venv(monkeypatch: pytest.MonkeyPatch) -> None:

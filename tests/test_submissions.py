@@ -3,6 +3,9 @@
 import io
 import json
 import os
+import struct
+import sys
+import time
 import zipfile
 
 import pytest
@@ -180,12 +183,17 @@ def test_an_old_format(tmp_path):
         "nbformat": 3,
         "nbformat_minor": 0,
         "metadata": {"name": ""},
-        "worksheets": [{"cells": [
-            {"cell_type": "code", "language": "python", "input": CODE, "outputs": []}]}],
+        "worksheets": [
+            {"cells": [
+                {"cell_type": "code", "language": "python", "input": CODE, "outputs": []},
+                {"cell_type": "heading", "level": 2, "source": ["Question a.1 ·", " Why"]}]},
+            {"cells": [{"cell_type": "markdown", "source": "Because."}]},
+        ],
     }  # fmt: skip
     (tmp_path / "03_differential_privacy (1).ipynb").write_text(json.dumps(old))
     found = only(tmp_path)
     assert (found.lesson, found.cells) == ("03", (CODE,))
+    assert found.words == {"a.1": "Because."}
 
 
 @pytest.mark.parametrize(
@@ -228,9 +236,24 @@ def test_which_lesson(source, place, lesson):
     assert submissions.which_lesson(source, place) == lesson
 
 
-def test_the_assignment_is_read(tmp_path):
-    (tmp_path / "x.ipynb").write_text(text(metadata={"privlab": {"assignment": "abc"}}))
-    assert only(tmp_path).assignment == "abc"
+@pytest.mark.parametrize(
+    ("metadata", "code", "stamp", "started"),
+    [
+        ({"privlab": {"assignment": "abc"}}, "x = 1", "abc", ()),
+        ({}, 'privlab.start("03", assignment="03:bo:1:f")', "03:bo:1:f", ("03:bo:1:f",)),
+        ({}, "privlab.start(\n    '03',\n    assignment = '03:bo:1:f'\n)", "03:bo:1:f",
+         ("03:bo:1:f",)),
+        ({"privlab": {"assignment": "abc"}}, "privlab.start('03', assignment='d')\n" * 2, "abc",
+         ("d",)),
+        ({"privlab": {"assignment": [[]]}}, "start(assignment='d')", "", ()),
+        ({"privlab": 3}, "privlab.start('03')\nf(assignment='d')", "", ()),
+    ],
+)  # fmt: skip
+def test_the_stamp_is_read(tmp_path, metadata, code, stamp, started):
+    """From the metadata and from the cell that starts the lesson."""
+    (tmp_path / "x.ipynb").write_text(text(code, metadata=metadata))
+    found = only(tmp_path)
+    assert (found.stamp, found.started) == (stamp, started)
 
 
 @pytest.mark.parametrize(
@@ -366,6 +389,143 @@ def test_a_zip_bomb_costs_nobody_else(tmp_path, monkeypatch):
     assert any("more than 1 MB were sent" in each.problem for each in found)
 
 
+def test_without_a_roster_a_zip_bomb_costs_nobody_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "MAX_UNPACKED", 1_000_000)
+    bomb = {f"ada/{i}.ipynb": b" " * 900_000 for i in range(3)}
+    (tmp_path / "class.zip").write_bytes(zipped(bomb | {"bo/x.ipynb": text(CODE)}))
+    *_, bo = collect(tmp_path / "class.zip")
+    assert (bo.student.id, bo.problem) == ("bo", "")
+
+
+def unreadable(folder, told, roster=ROSTER):
+    """Of two students' files those of s001 cannot be read, for the reason that is told."""
+    *bad, good = collect(folder, roster)
+    assert (good.student.id, good.problem, good.cells[-1]) == ("s002", "", CODE)
+    assert bad
+    for each in bad:
+        assert each.student.id == "s001"
+        assert told in each.problem
+
+
+@pytest.fixture
+def class_of_two(tmp_path):
+    for who in ("s001", "s002"):
+        (tmp_path / who).mkdir()
+    (tmp_path / "s002" / "a.ipynb").write_text(text(CODE))
+    return tmp_path
+
+
+def tiny_objects(number):
+    return text(CODE).removesuffix("}") + ', "x": [' + '{"": {}},' * number + "0]}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory has no such limit")
+def test_a_notebook_of_many_tiny_objects(class_of_two, monkeypatch):
+    """It takes thirty times its size; and where that is allowed, no more."""
+    path = class_of_two / "s001" / "a.ipynb"
+    path.write_text(tiny_objects(600_000))
+    monkeypatch.setattr(submissions, "MEMORY", 100 << 20)
+    unreadable(class_of_two, "it takes too much memory")
+    path.write_text(tiny_objects(60_000))
+    assert not any(each.problem for each in collect(class_of_two, ROSTER))
+
+
+@pytest.mark.parametrize("where", ["x", "metadata", "cells"])
+def test_a_notebook_that_is_nested_deeply(class_of_two, where):
+    deep = json.dumps(page() | {where: "deep"}).replace('"deep"', "[" * 50_000 + "]" * 50_000)
+    (class_of_two / "s001" / "a.ipynb").write_text(deep)
+    unreadable(class_of_two, "nested too deeply")
+
+
+def many_entries(number, says):
+    """Return a zip file with so many entries, all of the same file, whose end says another."""
+    raw = zipped({"a.ipynb": text(CODE)})
+    start, end = raw.index(b"PK\x01\x02"), raw.index(b"PK\x05\x06")
+    entries = raw[start:end] * number
+    return raw[:start] + entries + struct.pack(
+        "<4s4H2LH", b"PK\x05\x06", 0, 0, says, says, len(entries), start, 0
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("says", [1, 0xFFFF])
+def test_a_zip_file_of_a_million_entries(class_of_two, says):
+    bomb = many_entries(1_000_000, says)
+    assert len(bomb) < submissions.MAX_UNPACKED
+    (class_of_two / "s001" / "a.zip").write_bytes(bomb)
+    unreadable(class_of_two, "too many files")
+    with zipfile.ZipFile(class_of_two / "class.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("s001/a.zip", bomb)
+        archive.write(class_of_two / "s002" / "a.ipynb", "s002/a.ipynb")
+    unreadable(class_of_two / "class.zip", "too many files")
+    (class_of_two / "s001" / "a.zip").write_bytes(many_entries(3, says))
+    assert len(collect(class_of_two / "s001")) == 3
+
+
+def test_a_zip_file_of_everybody_with_a_million_entries(tmp_path):
+    (tmp_path / "class.zip").write_bytes(many_entries(1_000_000, 1))
+    for folder in (tmp_path, tmp_path / "class.zip"):
+        assert "too many files" in only(folder, ROSTER).problem
+
+
+def test_huge_zip_files(class_of_two):
+    """They are told by their size, and take none on this disk."""
+    for path, size in {"all.zip": submissions.MAX_OF_ALL, "s001/a.zip": 10**9}.items():
+        with (class_of_two / path).open("wb") as file:
+            file.truncate(size + 1)
+    everybodys, *_ = collect(class_of_two, ROSTER)
+    assert everybodys.place == "all.zip"
+    assert "it has 10,000 MB; up to 10,000 MB are read" in everybodys.problem
+    (class_of_two / "all.zip").unlink()
+    unreadable(class_of_two, "more than 100 MB were sent")
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_unusual_compression(class_of_two, kind):
+    """Of these Python unpacks all that a few bytes hold at once, however much it is."""
+    with zipfile.ZipFile(class_of_two / "s001" / "a.zip", "w", kind) as archive:
+        archive.writestr("a.ipynb", text(CODE))
+    unreadable(class_of_two, "make an ordinary zip file")
+
+
+def test_a_file_of_a_zip_file_that_is_damaged_costs_only_itself(tmp_path):
+    raw = bytearray(zipped({"s001/a.ipynb": text(CODE), "s002/b.ipynb": text(CODE)}))
+    raw[60] ^= 0xFF
+    (tmp_path / "class.zip").write_bytes(raw)
+    unreadable(tmp_path / "class.zip", "it cannot be read")
+    (tmp_path / "s002.zip").write_bytes(raw)
+    first, second = collect(tmp_path / "s002.zip")
+    assert first.problem
+    assert not second.problem
+
+
+@pytest.mark.parametrize("how", ["hangs", "dies"])
+def test_reading_that_does_not_end_costs_one_sender(class_of_two, monkeypatch, how):
+    """And of that one's not the files that are smaller."""
+    read = submissions.read_notebook
+
+    def stuck(raw, *rest):
+        if b"stuck" in raw:
+            time.sleep(600) if how == "hangs" else os._exit(3)
+        return read(raw, *rest)
+
+    monkeypatch.setattr(submissions, "read_notebook", stuck)
+    monkeypatch.setattr(submissions, "SECONDS", 10 if how == "hangs" else 600)
+    (class_of_two / "s001" / "a.ipynb").write_text(text("stuck = 1"))
+    (class_of_two / "s001" / "b.ipynb").write_text(text(CODE, "stuck = 2"))
+    unreadable(class_of_two, "took too long or broke off")
+    (class_of_two / "s001" / "c.ipynb").write_text(text())
+    assert [bool(each.problem) for each in collect(class_of_two, ROSTER)] == [1, 1, 0, 0]
+
+
+def test_what_takes_long_shows_how_far_it_is(class_of_two, monkeypatch, capsys):
+    read = submissions.read_notebook
+    monkeypatch.setattr(
+        submissions, "read_notebook", lambda *given: (time.sleep(4), read(*given))[1]
+    )
+    collect(class_of_two, ROSTER)
+    assert "Reading" in capsys.readouterr().err
+
+
 def test_names_and_texts_that_are_no_text(tmp_path):
     (tmp_path / os.fsdecode(b"s001 \xff\x1b.ipynb")).write_text(text(CODE, "x = '\ud800'"))
     found = only(tmp_path, ROSTER)
@@ -377,6 +537,10 @@ def test_names_and_texts_that_are_no_text(tmp_path):
 def test_too_much_code(tmp_path):
     (tmp_path / "x.ipynb").write_text(text("x = 1\n" * 100_000))
     assert "600,019 characters of code; up to 500,000" in only(tmp_path).problem
+    words = "## Question a.1 · Why\n" + "x" * 600_000
+    body = {"cells": [markdown(words[:22]), markdown(words[22:])]}
+    (tmp_path / "x.ipynb").write_text(json.dumps(body))
+    assert "600,000 characters of answers in words" in only(tmp_path).problem
 
 
 @pytest.mark.parametrize("body", [b"", b"PK\x03\x04broken", b"no zip"])
@@ -427,12 +591,42 @@ def test_answers_in_words(tmp_path, cells):
     }
 
 
-def test_times_in_a_zip_file(tmp_path):
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for name, day in {"a.ipynb": 2, "b.ipynb": 1}.items():
-            archive.writestr(zipfile.ZipInfo(name, (2026, 1, day, 0, 0, 0)), text(CODE))
-    first, second = collect(tmp_path)
-    assert first.when - second.when == 24 * 3600
+def dated(path, dates):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, date in dates.items():
+            archive.writestr(zipfile.ZipInfo(name, (*date, 0, 0, 0)), text(CODE))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_times_in_the_zip_file_of_the_platform(tmp_path, whole):
+    none = (1980, 0, 0)
+    dates = {"s001 a": (2026, 1, 2), "s001 b": none, "s001 c": (2026, 1, 1), "s002 d": none}
+    path = tmp_path / "x.zip"
+    dated(path, {f"{name}.ipynb": date for name, date in dates.items()})
+    a, b, c, d = collect(path if whole else tmp_path, ROSTER)
+    assert a.when - c.when == 24 * 3600
+    # What has no date is the oldest, and not as new as what happens to stand before it.
+    assert b.when == d.when == 0
+
+
+def test_times_in_a_zip_file_of_a_student(tmp_path):
+    """They could be any: what counts is when the zip file came."""
+    mine = tmp_path / "s001"
+    mine.mkdir()
+    dated(mine / "x.zip", {"a.ipynb": (2026, 1, 2), "b.ipynb": (2099, 1, 1)})
+    os.utime(mine / "x.zip", (5, 5))
+    (tmp_path / "week").mkdir()
+    # Whose these are, is open.
+    dated(tmp_path / "week" / "y.zip", {"s001.ipynb": (2099, 1, 1)})
+    dated(tmp_path / "work.zip", {"a.ipynb": (2099, 1, 1)})
+    for path, when in {"week/y.zip": 6, "work.zip": 7}.items():
+        os.utime(tmp_path / path, (when, when))
+    for roster in (ROSTER, None):
+        assert [each.when for each in collect(tmp_path, roster)] == [5, 5, 6, 7]
+    with zipfile.ZipFile(tmp_path / "class.zip", "w") as archive:
+        entry = zipfile.ZipInfo("s001/x.zip", (2026, 1, 2, 0, 0, 0))
+        archive.writestr(entry, (mine / "x.zip").read_bytes())
+    assert len({each.when for each in collect(tmp_path / "class.zip", ROSTER)}) == 1
 
 
 def test_a_zip_file_of_everybody_without_a_roster(tmp_path):

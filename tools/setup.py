@@ -74,6 +74,7 @@ class Environment(NamedTuple):
 
 LAB = Environment("lab", (3, 13), (), 2.8)
 TF = Environment("tf", (3, 11), ("--no-deps",), 3.0)
+CUDA = 4.0  # gigabytes more of the lab environment, where PyTorch comes with CUDA
 
 
 class SetupProblem(Exception):
@@ -135,23 +136,43 @@ def check_tools() -> None:
             )
 
 
-def check_space(environments: "list[Environment]", free: int) -> None:
+def brings_cuda(system: str) -> bool:
+    """Say whether pip will take the build of PyTorch that comes with CUDA.
+
+    It is what the public index has for Linux, on every processor: there the package asks for CUDA's
+    packages. PyTorch's CPU builds come from a second place, and win: 2.13.0+cpu is newer for pip
+    than 2.13.0.
+
+    Args:
+        system: What ``platform.system()`` says.
+    """
+    second = ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
+    return system == "Linux" and not any(map(os.environ.get, second))
+
+
+def check_space(environments: "list[Environment]", free: int, cuda: bool) -> None:
     """Raise SetupProblem if the environments would not fit.
 
     Args:
         environments: Those that must be made from nothing.
         free: Bytes left on the disk.
+        cuda: Whether PyTorch comes with CUDA.
     """
-    needed = sum(environment.gigabytes for environment in environments)
+    cuda = cuda and LAB in environments
+    needed = sum(environment.gigabytes for environment in environments) + CUDA * cuda
     if free < needed * 1e9:
+        ways = ["Make room"]
+        if cuda:
+            ways.append(
+                f"or save {CUDA:.0f} GB with PyTorch's CPU builds (README.md, How much disk?)"
+            )
+        if TF in environments:
+            ways.append(
+                f"or leave out lessons 09 and 13 ({TF.gigabytes:.1f} GB) with make lab-only"
+            )
         raise SetupProblem(
             f"The disk is too full: the environments need about {needed:.1f} GB, "
-            f"{free / 1e9:.1f} GB are free. Make room, then run the same command again"
-            + (
-                f", or leave out lessons 09 and 13: make lab-only needs {LAB.gigabytes:.1f} GB."
-                if TF in environments
-                else "."
-            )
+            f"{free / 1e9:.1f} GB are free. {', '.join(ways)}. Then run the command again."
         )
 
 
@@ -437,6 +458,7 @@ def set_up(environments: "list[Environment]", kernel_prefix: Path) -> None:
                 # What an interrupted set-up left behind is deleted first: it makes room.
                 [environment for environment in todo if not environment.folder.exists()],
                 shutil.disk_usage(str(VENVS)).free,
+                brings_cuda(platform.system()),
             )
             names = " and ".join(environment.name for environment in todo)
             say(f"Setting up {names} in .venv: one to three minutes, once.")

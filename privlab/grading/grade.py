@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 import json
-import multiprocessing
 import os
 import re
-import resource
-import signal
-import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-import psutil
-
 from .. import __version__
+from ..environment import versions
+from ..exercise import Exercise
 from . import sandbox
+from .children import in_children
 from .likeness import alike
-from .marking import Mark, Marked, fingerprint, mark
+from .marking import BUDGET, Mark, Marked, fingerprint, mark
 from .sandbox import Limits
 from .secret import read_stamp, seed
 from .senders import Remark, Sorted, Unclear, sort_out
@@ -34,6 +26,9 @@ from .words import Marks, answer_in_words
 
 #: Bytes that the tests of a submission may use, beside as many as the submission.
 TESTS = 2 << 30
+
+#: Seconds beyond its own time that a submission has before its process is ended.
+GRACE = 120
 
 
 @dataclass(frozen=True)
@@ -61,6 +56,7 @@ class Report:
         unclear: Files that could not be graded.
         alike: Label of the exercise, two students' ids, and how much their answers share.
         remarks: What students do not see.
+        strange_key: Notebooks bear stamps, and none was made with the key.
     """
 
     tasks: Sequence[Task]
@@ -68,6 +64,13 @@ class Report:
     unclear: list[Unclear] = field(default_factory=list)
     alike: list[tuple[str, str, str, float]] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    strange_key: bool = False
+
+    @property
+    def not_graded(self) -> int:
+        """How many answers could not be graded, as a test or the grader itself failed."""
+        marks = [mark for result in self.results for mark in result.marked.marks]
+        return sum(mark.outcome == "not graded" for mark in marks)
 
     @property
     def unsent(self) -> list[str]:
@@ -87,6 +90,8 @@ class _Job:
     seed: int
     store: Path
     fingerprint: str
+    budget: float
+    exercises: Sequence[Exercise]
 
 
 def grade(
@@ -97,11 +102,16 @@ def grade(
     out: Path,
     *,
     limits: Limits | None = None,
+    budget: float = BUDGET,
     jobs: int | None = None,
     marks_by_hand: Marks | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Grade a class. What was graded before, and has not changed since, is not graded again.
+
+    What was stopped for time is tried once more, alone, after the others. That counts for good only
+    if the computer had nothing else to do then, and what failed on our side never does: the next
+    run grades it again.
 
     Args:
         submissions: All that was found.
@@ -110,6 +120,7 @@ def grade(
         key: The instructor's: the same key gives each student the same tests again.
         out: Where results are kept, below ``results/``.
         limits: What a submission may use.
+        budget: Seconds that grading one submission may take.
         jobs: How many are graded at a time; None for one a processor.
         marks_by_hand: Points that somebody gave for answers in words.
         progress: Called with how many submissions are done, and how many there are.
@@ -124,8 +135,9 @@ def grade(
     if limits.protected:
         sandbox.check()
     _keep_apart(out, tasks)
-    stamped = [each for each in submissions if each.assignment]
-    if len(stamped) > 2 and not any(read_stamp(key, each.assignment) for each in stamped):
+    stamped = [each for each in submissions if each.stamp]
+    strange_key = bool(stamped) and not any(read_stamp(key, each.stamp) for each in stamped)
+    if strange_key and len(stamped) > 2:
         raise ValueError(
             f"secret: none of the {len(stamped)} notebooks was handed out with this key: name the "
             "one that privlab assign has made"
@@ -134,14 +146,15 @@ def grade(
     counted = who_sent.counted
     by_key = {task.key: task for task in tasks}
     texts = {task.key: _source(task) for task in tasks}
+    here = versions()
     jobs_todo, done = [], {}
     for (who, task_key), sent in counted.items():
         task = by_key[task_key]
         if sent.problem:
             told = f"The notebook could not be read: {sent.problem}."
-            done[who, task_key] = _none(task, "not tried", "", (told,))
+            done[who, task_key] = _none(task.exercises, "not tried", notes=(told,))
             continue
-        about = (task.key, who, __version__, texts[task_key], repr(limits))
+        about = (task.key, who, __version__, texts[task_key], repr(limits), repr(budget), *here)
         job = _Job(
             sent.student,
             task,
@@ -149,6 +162,8 @@ def grade(
             seed(key, "grading", task.key, who),
             out / "results" / task.key / f"{who}.json",
             fingerprint(sent.cells, key, *about),
+            budget,
+            task.exercises,
         )
         before = _stored(job)
         if before is None:
@@ -156,7 +171,7 @@ def grade(
         else:
             done[who, task_key] = before
     progress(len(done), len(counted))
-    for job, marked in _in_parallel(jobs_todo, limits, jobs or os.cpu_count() or 1):
+    for job, marked in _graded(jobs_todo, limits, jobs or os.cpu_count() or 1):
         done[job.student.id, job.task.key] = marked
         progress(len(done), len(counted))
     unclear: dict[str, list[Unclear]] = defaultdict(list)
@@ -174,12 +189,12 @@ def grade(
                 marked = done[mine]
             elif files := unclear[student.id]:
                 told = [f"Not graded: {within(each.place, student)}: {each.why}." for each in files]
-                marked = _none(task, "unclear", "", told)
+                marked = _none(task.exercises, "unclear", notes=told)
             else:
-                marked = _none(task, "not tried", "", ())
+                marked = _none(task.exercises, "not tried")
             for each in marked.marks:
                 if each.outcome == "not graded":
-                    remarks.append(Remark(student.id, each.label, f"A test failed: {each.test}"))
+                    remarks.append(Remark(student.id, each.label, f"Not graded: {each.test}"))
                 elif each.outcome not in ("not tried", "unclear"):
                     programs[student.id, each.label] = marked.program.get(each.label, "")
             marked = replace(marked, notes=(*who_sent.notes.get(mine, ()), *marked.notes))
@@ -190,7 +205,7 @@ def grade(
     files = list(who_sent.unclear)
     if marks_by_hand.path:
         files += [Unclear(marks_by_hand.path.name, why) for why in marks_by_hand.strangers]
-    return Report(tasks, results, files, alike(programs, tasks), remarks)
+    return Report(tasks, results, files, alike(programs, tasks), remarks, strange_key)
 
 
 def _students(who_sent: Sorted) -> list[Student]:
@@ -213,11 +228,11 @@ def _keep_apart(out: Path, tasks: Sequence[Task]) -> None:
         )
 
 
-def _none(task: Task, outcome: str, message: str, notes: Sequence[str]) -> Marked:
-    marks = tuple(
-        Mark(each.label, each.title, 0, each.points, outcome, message) for each in task.exercises
-    )
-    return Marked(marks, tuple(notes))
+def _none(
+    exercises: Sequence[Exercise], outcome: str, *, notes: Sequence[str] = (), **more: str
+) -> Marked:
+    marks = [Mark(each.label, each.title, 0, each.points, outcome, **more) for each in exercises]
+    return Marked(tuple(marks), tuple(notes))
 
 
 def _source(task: Task) -> str:
@@ -261,7 +276,9 @@ def _stored(job: _Job) -> Marked | None:
 
 
 def _store(job: _Job, marked: Marked) -> None:
-    """Keep a result, wholly or not at all."""
+    """Keep a result, wholly or not at all; none that lacks a mark which we owe."""
+    if any(each.outcome == "not graded" for each in marked.marks):
+        return
     job.store.parent.mkdir(parents=True, exist_ok=True)
     kept = {"fingerprint": job.fingerprint, "marked": json.loads(marked.to_json())}
     draft = job.store.with_suffix(".draft")
@@ -269,78 +286,71 @@ def _store(job: _Job, marked: Marked) -> None:
     os.replace(draft, job.store)
 
 
+def _graded(todo: Sequence[_Job], limits: Limits, jobs: int) -> Iterator[tuple[_Job, Marked]]:
+    """Grade each submission, those that were too slow once more; keep and yield what they came to.
+
+    Of the slow ones the exercises that were stopped for time, with their part of the time.
+    """
+    slow = []
+    for job, marked in _in_parallel(todo, limits, jobs):
+        if any(each.slow for each in marked.marks):
+            slow.append((job, marked))
+        else:
+            _store(job, marked)
+            yield job, marked
+    for job, before in slow:
+        stopped = {each.label for each in before.marks if each.slow}
+        again = [each for each in job.exercises if each.label in stopped]
+        part = sum(each.time_limit for each in again) / sum(
+            each.time_limit for each in job.exercises
+        )
+        alone = replace(job, exercises=again, budget=part * job.budget)
+        ((_, after),) = _in_parallel([alone], limits, 1)
+        marked = before.updated(after)
+        if not (any(each.slow for each in after.marks) and _busy()):
+            _store(job, marked)
+        yield job, marked
+
+
+def _busy() -> bool:
+    """Whether more has run in the last minute than there are processors."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1)
+
+
 def _in_parallel(todo: Sequence[_Job], limits: Limits, jobs: int) -> Iterator[tuple[_Job, Marked]]:
     """Grade each submission in a process of its own, some at a time; yield what is done.
 
     A process of its own, because the tests work on what a submission returns: one that makes a test
     hang or crash costs its own grade, not the run. The tests have their own limits of time; what
-    gets round them (computing in C does) is ended here.
+    gets round them (computing in C does) is ended here. A few bytes can say that there are a
+    thousand million rows: what a test makes of what a submission returns has an end, too.
     """
-    context = multiprocessing.get_context("fork")
-    waiting, running = list(reversed(todo)), {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                job = waiting.pop()
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(job, limits, theirs, os.getpid()))
-                process.start()
-                theirs.close()
-                longest = sum(
-                    10 * each.time_limit + 2 * limits.seconds for each in job.task.exercises
-                )
-                running[ours] = (job, process, time.monotonic() + longest)
-            for _, process, end in running.values():
-                if time.monotonic() > end:
-                    process.kill()
-            for ready in wait(list(running), timeout=10):
-                job, process, _ = running.pop(ready)
-                marked = _received(ready, job)
-                process.join()
-                yield job, marked
-    finally:
-        for _, process, _ in running.values():
-            process.terminate()
-        for _, process, _ in running.values():
-            process.join()
 
-
-def _work(job: _Job, limits: Limits, pipe: Connection, parent: int) -> None:
-    """Grade one submission and send what it came to; what it prints goes nowhere."""
-    # Ctrl-C reaches all processes of a terminal: the one that started this one decides. Should that
-    # one be killed, this one goes with it (PR_SET_PDEATHSIG), and so does the sandbox.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        # A few bytes can say that there are a thousand million rows: what a test makes of what a
-        # submission returns has an end, too.
-        room = psutil.Process().memory_info().data + limits.memory + TESTS
-        resource.setrlimit(resource.RLIMIT_DATA, (room, room))
-    if os.getppid() != parent:
-        return
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    def work(job: _Job) -> Iterator[Marked]:
         try:
-            marked = mark(job.submission.cells, job.task.exercises, job.seed, limits)
+            yield mark(job.submission.cells, job.exercises, job.seed, limits, job.budget)
         except Exception as error:
-            marked = _failed(job, f"{type(error).__name__}: {error}"[:300])
-        else:
-            _store(job, marked)
-    pipe.send(marked.to_json())
+            yield _failed(job, f"{type(error).__name__}: {error}"[:300])
 
-
-def _received(pipe: Connection, job: _Job) -> Marked:
-    try:
-        return Marked.from_json(pipe.recv())
-    except (EOFError, OSError):
-        return _failed(job, "the process that graded it has died")
-    finally:
-        pipe.close()
+    made: dict[Path, Marked] = {}
+    for job, marked in in_children(
+        todo,
+        work,
+        seconds=lambda job: job.budget + GRACE,
+        memory=limits.memory + TESTS,
+        jobs=jobs,
+    ):
+        if marked is not None:
+            made[job.store] = marked
+            continue
+        why = f"the process that graded it has died, or took longer than {job.budget + GRACE:g} s"
+        yield job, made.pop(job.store, None) or _failed(job, why)
 
 
 def _failed(job: _Job, why: str) -> Marked:
     """Return what is told where the grading itself went wrong; it is tried again the next time."""
-    note = f"Grading this submission failed on our side ({why}). Please tell your instructor."
-    return _none(job.task, "stopped", "This was not graded.", (note,))
+    told = "Grading this failed on our side; your instructor has been told."
+    return _none(job.exercises, "not graded", message=told, test=why)
 
 
 # ---- the class at a glance ---------------------------------------------------------------------

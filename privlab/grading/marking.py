@@ -8,13 +8,16 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..exercise import Exercise, NotTried, TimeUp, time_limit
 from .program import needed
 from .sandbox import Dead, Limits, SandboxPeer
 from .submissions import readable
+
+#: Seconds of wall-clock time that one submission may take, unless somebody says otherwise.
+BUDGET = 600
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,14 @@ class Mark:
         title: Of the exercise.
         points: What was earned.
         out_of: What could be earned.
-        outcome: "correct", "not yet", "not tried", "stopped", "not graded" where a test failed
-            itself, "unclear" where nothing that was sent could be told to be an answer, or, of an
-            answer in words, "by hand" or "not marked yet".
+        outcome: "correct", "not yet", "not tried", "stopped", "not graded" where a test or the
+            grader failed itself, "unclear" where nothing that was sent could be told to be an
+            answer, or, of an answer in words, "by hand" or "not marked yet".
         message: What the student is told where points are missing, "" otherwise.
         evidence: What the tests that passed have found.
-        test: Which test failed, and what it stumbled over itself, for the instructor.
+        test: Which test failed, and what it or the grader stumbled over, for the instructor.
         measured: What the tests measured: in words, the value, the limit.
+        slow: Whether it was stopped for time, which may be the fault of a busy computer.
     """
 
     label: str
@@ -44,6 +48,7 @@ class Mark:
     evidence: tuple[str, ...] = ()
     test: str = ""
     measured: tuple[tuple[str, float, float], ...] = ()
+    slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,16 @@ class Marked:
     notes: tuple[str, ...] = ()
     program: dict[str, str] = field(default_factory=dict)
     seconds: float = 0
+
+    def updated(self, other: Marked) -> Marked:
+        """Return the same with what was marked once more in the place of what it was."""
+        again = {mark.label: mark for mark in other.marks}
+        return Marked(
+            tuple(again.get(mark.label, mark) for mark in self.marks),
+            tuple(dict.fromkeys([*self.notes, *other.notes])),
+            {**self.program, **other.program},
+            round(self.seconds + other.seconds, 2),
+        )
 
     def to_json(self) -> str:
         """Return a text from which :meth:`from_json` makes the same."""
@@ -91,7 +106,11 @@ class Marked:
 
 
 def mark(
-    cells: Sequence[str], exercises: Sequence[Exercise], seed: int, limits: Limits | None = None
+    cells: Sequence[str],
+    exercises: Sequence[Exercise],
+    seed: int,
+    limits: Limits | None = None,
+    budget: float = BUDGET,
 ) -> Marked:
     """Grade the code of one submission, hidden tests included.
 
@@ -100,13 +119,19 @@ def mark(
     earlier answer left behind may have been the reason. So a hang, a crash or a bomb costs only the
     exercise that it stands in. What took too long is not tried again: it would once more.
 
+    The exercises divide the time among them as their own limits of time say; what one leaves is
+    there for the next ones.
+
     Args:
         cells: The submission's code, as Python.
         exercises: What to grade.
         seed: Of the tests' data.
         limits: What the code may use.
+        budget: Seconds that all of it may take.
     """
     began = time.monotonic()
+    limits = limits or Limits()
+    limits = replace(limits, seconds=min(limits.seconds, budget))
     names = [name for exercise in exercises for name in exercise.names]
     marks, notes = [], broken_cells(cells)
     with contextlib.ExitStack() as stack:
@@ -116,23 +141,29 @@ def mark(
             notes += _failed(shared)
         except Dead as dead:
             hung = dead
-        for exercise in exercises:
+        for number, exercise in enumerate(exercises):
+            share = exercise.time_limit / sum(each.time_limit for each in exercises[number:])
+            end = time.monotonic() + share * (began + budget - time.monotonic())
             try:
                 alone = needed(cells, exercise.names)
                 if hung and hung.cell is not None and alone[hung.cell] == together[hung.cell]:
                     raise hung
                 if shared and not shared.dead:
                     try:
-                        marks.append(_one(exercise, shared, seed, cells))
+                        found = _one(exercise, shared, seed, cells, end)
+                        marks.append(_explained(found, shared, alone))
                         continue
                     except Dead as dead:
                         if dead.slow or not marks:
                             raise
-                with SandboxPeer(alone, limits) as peer:
+                seconds = min(limits.seconds, round(_left(end)))
+                with SandboxPeer(alone, replace(limits, seconds=seconds)) as peer:
                     notes += [note for note in _failed(peer) if note not in notes]
-                    marks.append(_one(exercise, peer, seed, cells))
+                    found = _one(exercise, peer, seed, cells, end)
+                    marks.append(_explained(found, peer, alone))
             except Dead as dead:
-                marks.append(_mark(exercise, "stopped", f"Your code was stopped: {dead}"))
+                told = f"Your code was stopped: {dead}"
+                marks.append(_mark(exercise, "stopped", told, slow=dead.slow))
     texts = {
         exercise.label: "\n".join(filter(None, needed(cells, exercise.names)))
         for exercise in exercises
@@ -145,16 +176,40 @@ def _failed(peer: SandboxPeer) -> list[str]:
     return [readable(told.format(each)) for each in peer.problems]
 
 
+def _explained(mark: Mark, peer: SandboxPeer, program: Sequence[str]) -> Mark:
+    """Say it first where an answer wants a package that grading has not got.
+
+    The notebooks of lessons 09 and 13 have a kernel of their own, with TensorFlow; here it is
+    missing, and a student would read of a name that is not defined.
+    """
+    if mark.outcome in ("not yet", "not tried"):
+        code = "\n".join(program)
+        for name in re.findall(
+            r"No module named '(\w+)", "\n".join([*peer.problems, mark.message])
+        ):
+            if re.search(rf"\b{name}\b", code):
+                why = (
+                    f"Your answer imports `{name}`, which grading does not have: write it without."
+                )
+                return replace(mark, outcome="not yet", message=readable(f"{why} {mark.message}"))
+    return mark
+
+
 def _mark(exercise: Exercise, outcome: str, message: str = "", **more: Any) -> Mark:
     points = exercise.points if outcome == "correct" else 0
     told = readable(message)
     return Mark(exercise.label, exercise.title, points, exercise.points, outcome, told, **more)
 
 
-def _one(exercise: Exercise, peer: SandboxPeer, seed: int, cells: Sequence[str]) -> Mark:
-    # A last resort: grading runs more tests than the notebook does, on a computer that has more to
-    # do; code that hangs is stopped sooner, by the sandbox.
-    seconds = 10 * exercise.time_limit
+def _left(end: float) -> float:
+    """Return the seconds until a moment, at least one: a timer of 0 would never ring."""
+    return max(end - time.monotonic(), 1)
+
+
+def _one(
+    exercise: Exercise, peer: SandboxPeer, seed: int, cells: Sequence[str], end: float
+) -> Mark:
+    seconds = _left(end)
     try:
         with time_limit(seconds):
             results = exercise.run(peer, seed, hidden=True)
@@ -165,7 +220,7 @@ def _one(exercise: Exercise, peer: SandboxPeer, seed: int, cells: Sequence[str])
     except TimeUp:
         # A question is still open: this process cannot be asked another.
         peer.close()
-        told = f"the tests took longer than {seconds:g} s. {exercise.when_slow}"
+        told = f"the tests took longer than {seconds:.0f} s. {exercise.when_slow}"
         raise Dead(told, slow=True) from None
     evidence = tuple(readable(str(result.evidence)) for result in results if result.evidence)
     measured = tuple(

@@ -93,7 +93,7 @@ def shares(texts: Sequence[str]) -> str:
     for text in texts:
         for some, of in _COUNTED.findall(text):
             part, whole = (int(each.replace(",", "")) for each in (some, of))
-            if 0 < part <= whole and whole > 1:
+            if part <= whole and whole > 1:
                 found[f"{some} of {of}"] = part / whole
     return "\n".join(
         f'<p class="quiet">{told} is {share:.1%}</p>{track(share, 1, plain=True)}'
@@ -307,13 +307,16 @@ def _at_a_glance(report: Report, students: Sequence[tuple[Student, list[Result]]
     if report.unsent:
         missing = ", ".join(report.unsent)
         body.append(f"<p><strong>Nobody sent {escape(missing)}.</strong></p>")
-    failed = sum(
-        mark.outcome == "not graded" for result in report.results for mark in result.marked.marks
-    )
-    if failed:
+    if report.strange_key:
+        body.append(
+            "<p><strong>No notebook was handed out with this key.</strong> If you have another, "
+            "grade with that one: with this one the tests' data are others.</p>"
+        )
+    if failed := report.not_graded:
         answers = f"{failed} answers were" if failed > 1 else "1 answer was"
         body.append(
-            f"<p><strong>{answers} not graded: a test failed.</strong> See “For you alone”.</p>"
+            f"<p><strong>{answers} not graded: a test or the grader failed.</strong> The tables "
+            "have no points there. See “For you alone”.</p>"
         )
     waiting = sum(
         mark.outcome == "not marked yet" for _, results in sent

@@ -59,30 +59,30 @@ def write_report(report: Report, out: Path, marks: Marks | None = None) -> None:
 
 
 def _tables(report: Report, out: Path) -> None:
-    """Write the tables of points; where nothing was sent, platforms get no points, not 0."""
+    """Write the tables of points.
+
+    Where nothing was sent platforms get no points, not 0. What could not be graded, and each sum
+    that lacks it, has no points anywhere.
+    """
     labels = [e.label for t in report.tasks for e in (*t.exercises, *t.questions)]
     rows, moodle, canvas = [], [], []
     for student, results in by_student(report):
         marks = {mark.label: mark for result in results for mark in result.marked.marks}
-        total = sum(result.points for result in results)
         notes = [note for result in results for note in result.marked.notes]
         notes += [each.text for each in report.remarks if each.student == student.id]
         noted = "; ".join(note.rstrip(".") for note in dict.fromkeys(notes))
         told = "; ".join(f"{label}: {says(marks[label])}" for label in labels)
         none = ("not graded", "unclear")
         points = ["" if marks[e].outcome in none else number(marks[e].points) for e in labels]
-        rows.append([student.id, student.name, student.email, *points, number(total), noted])
-        by_task = [number(result.points) if _graded(result) else "" for result in results]
-        sent = any(map(_graded, results))
-        moodle.append(
-            [
-                student.id,
-                student.email,
-                *by_task,
-                number(total) if sent else "",
-                told if sent else "",
-            ]
-        )
+        whole = not any(map(_lacks, results))
+        total = number(sum(result.points for result in results)) if whole else ""
+        rows.append([student.id, student.name, student.email, *points, total, noted])
+        by_task = [
+            number(result.points) if _sent(result) and not _lacks(result) else ""
+            for result in results
+        ]
+        grade = [total, told] if any(map(_sent, results)) else ["", ""]
+        moodle.append([student.id, student.email, *by_task, *grade])
         canvas.append([student.name or student.id, "", student.id, "", "", *by_task])
     out_of = sum(task.out_of for task in report.tasks)
     head = ["id", "name", "email", *labels, f"points of {number(out_of)}", "notes"]
@@ -95,10 +95,15 @@ def _tables(report: Report, out: Path) -> None:
     write_rows(out / "canvas.csv", head, [possible, *canvas])
 
 
-def _graded(result: Result) -> bool:
-    """Whether there is something that points were given for."""
+def _sent(result: Result) -> bool:
+    """Whether there is something that points can be given for."""
     by_hand = any(mark.outcome == "by hand" for mark in result.marked.marks)
     return result.submission is not None or by_hand
+
+
+def _lacks(result: Result) -> bool:
+    """Whether an answer could not be graded through no fault of its own."""
+    return any(mark.outcome == "not graded" for mark in result.marked.marks)
 
 
 def _folders_of_moodle(report: Report) -> tuple[dict[str, str], list[str]]:

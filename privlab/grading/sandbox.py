@@ -12,6 +12,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -36,17 +37,30 @@ PACKAGE = Path(__file__).resolve().parent.parent
 #: Folders of this machine that can be read inside, beside those of the system.
 VISIBLE = frozenset({Path(sys.prefix), Path(sys.base_prefix), PACKAGE, data_dir()})
 
+#: Settings of installers, which may hold passwords: what lies there is not seen inside.
+_SETTINGS = frozenset(
+    Path(prefix, name)
+    for prefix in (sys.prefix, sys.base_prefix)
+    for name in ("pip.conf", ".condarc")
+)
+
 #: Seconds between two looks at what the processes inside use.
 _PULSE = 0.1
 
-#: With fewer open files and sockets, connections hold too little to look at them.
-_FEW = 64
+#: So few connections hold too little to look at each, which is slow.
+_FEW = 16
 
 #: Seconds that Python may take to start inside.
 _START = 60
 
 #: Seconds to wait for processes that were killed.
 _PATIENCE = 10
+
+#: CPU seconds more until the kernel ends a process: we come first, and say why.
+_GRACE = 5
+
+#: Where Linux tells whether AppArmor keeps bubblewrap from its work, as on Ubuntu.
+_APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 
 
 class NoSandbox(RuntimeError):
@@ -75,7 +89,7 @@ class Limits:
 
     Attributes:
         seconds: Wall-clock time of all cells together, and of each question.
-        cpu: CPU seconds of each process inside.
+        cpu: CPU seconds, all processes inside together.
         memory: Bytes, all processes inside together.
         processes: How many.
         threads: How many, of all processes inside together.
@@ -118,9 +132,10 @@ def command(limits: Limits) -> list[str]:
     if bwrap is None:
         raise NoSandbox(
             "Submissions are run in a sandbox, and bubblewrap is not installed. On Debian and "
-            "Ubuntu: sudo apt install bubblewrap; on Fedora: sudo dnf install bubblewrap. macOS "
-            "has none: grade in a Linux container or virtual machine. (On a machine that is thrown "
-            "away afterwards, --unprotected does without.)"
+            "Ubuntu: sudo apt install bubblewrap; on Fedora: sudo dnf install bubblewrap. It must "
+            "be version 0.7 or later (Debian 12, Ubuntu 24.04). macOS has none: grade in a Linux "
+            "container or virtual machine. (On a machine that is thrown away afterwards, "
+            "--unprotected does without.)"
         )
     options = [
         *("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
@@ -152,6 +167,9 @@ def command(limits: Limits) -> list[str]:
         options += ["--tmpfs", folder]
     for path in sorted(VISIBLE, key=lambda path: len(path.parts)):
         options += ["--ro-bind", str(path), str(path)]
+    for path in sorted(_SETTINGS):
+        if path.is_file() and not path.is_symlink():
+            options += ["--ro-bind", "/dev/null", str(path)]
     covered = [str(PACKAGE / "exercises"), str(PACKAGE / "grading")]
     for folder in covered:
         options += ["--tmpfs", folder]
@@ -226,13 +244,31 @@ def check() -> None:
     )
     told = tried.communicate()[1].decode(errors="replace").strip()
     if tried.returncode:
-        raise NoSandbox(
-            f"bubblewrap does not work here: {told[-300:]}. It must be version 0.7 or later. On "
-            "Ubuntu 23.10 and later it may make user namespaces after "
-            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0. Inside a container it "
-            "needs user namespaces as well (for Docker: --security-opt seccomp=unconfined "
-            "--security-opt systempaths=unconfined)."
+        raise NoSandbox(_why_not(told[-300:]))
+
+
+def _why_not(told: str) -> str:
+    """Say why nothing runs inside, from the end of what was written on standard error."""
+    lines = told.splitlines() or ["it says nothing"]
+    if not lines[-1].startswith("bwrap: "):
+        return (
+            f"In the sandbox the course does not start: {lines[-1]}. Code inside can read the "
+            f"system's own folders and {', '.join(sorted(map(str, VISIBLE)))}. Packages in other "
+            "places, such as ~/.local, are not there: install them into the course's environment."
         )
+    why = f"bubblewrap does not work here: {lines[-1]}."
+    if "--size" in told:  # not known before, and refused to one that runs as root
+        return f"{why} It must be 0.7 or later (Debian 12, Ubuntu 24.04), and not setuid."
+    if _APPARMOR.is_file() and _APPARMOR.read_text().strip() == "1":
+        why += (
+            " AppArmor keeps programs from making user namespaces, as on Ubuntu since 23.10: "
+            "docs/grading.md tells how to allow it to bubblewrap alone. Until the next start, this "
+            "allows it to all: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0."
+        )
+    return (
+        f"{why} Inside a container it needs user namespaces as well (for Docker: --security-opt "
+        "seccomp=unconfined --security-opt systempaths=unconfined)."
+    )
 
 
 class SandboxPeer:
@@ -276,7 +312,7 @@ class SandboxPeer:
         self._guard = threading.Thread(target=self._watch, daemon=True)
         self._guard.start()
         inside = {
-            "CPU": self._limits.cpu,
+            "CPU": int(self._limits.cpu) + _GRACE,
             "FSIZE": self._limits.disk,
             "NOFILE": 256,
             "CORE": 0,
@@ -285,6 +321,9 @@ class SandboxPeer:
             "MSGQUEUE": 0,
             "DATA": self._limits.memory,
         }
+        if self._limits.protected and _counted_inside():
+            # Above what _watch allows: it comes first, and says why. Not even this holds for root.
+            inside["NPROC"] = self._limits.processes + self._limits.threads
         self.problems = []
         try:
             # Until here no line of the submission has run: a busy computer is not its fault.
@@ -430,6 +469,7 @@ class SandboxPeer:
             top = psutil.Process(self._process.pid)
         except psutil.NoSuchProcess:
             return
+        spent: dict[psutil.Process, float] = {}
         while not self._over.wait(_PULSE):
             try:
                 inside = top.children(recursive=True)
@@ -437,32 +477,53 @@ class SandboxPeer:
                 return
             if not self._limits.protected:
                 inside.insert(0, top)
-            if len(inside) > self._limits.processes:
-                self._end(f"it started more than {self._limits.processes} processes.")
+            if why := self._too_much(inside, spent):
+                self._end(why)
                 return
-            used = threads = descriptors = 0
-            for process in inside:
-                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                    used += process.memory_info().rss
-                    threads += process.num_threads()
-                    descriptors += process.num_fds()
-            if threads > self._limits.threads:
-                self._end(f"it started more than {self._limits.threads} threads.")
-                return
-            if descriptors > self._limits.descriptors:
-                self._end(f"it opened more than {self._limits.descriptors:,} files and sockets.")
-                return
-            if self._limits.protected and descriptors > _FEW:
-                # What waits in connections stands in nobody's account, and is the same seen from
-                # each process.
-                used += _queued(inside[0])
-            if used > self._limits.memory:
-                self._end(f"it used more than {self._limits.memory / 2**30:.1f} GB of memory.")
-                return
-            # The first process inside sets the others' folders up before it starts them.
-            if self._limits.protected and sum(map(_files, inside[1:2])) > self._limits.files:
-                self._end(f"it wrote more than {self._limits.files:,} files.")
-                return
+
+    def _too_much(self, inside: list[psutil.Process], spent: dict[psutil.Process, float]) -> str:
+        """Say what the processes inside use too much of, "" if nothing.
+
+        Args:
+            inside: All processes.
+            spent: CPU seconds of each, ended ones too; brought up to date.
+        """
+        limits = self._limits
+        if len(inside) > limits.processes:
+            return f"it started more than {limits.processes} processes."
+        used = threads = descriptors = 0
+        cpu = 0.0
+        for process in inside:
+            with contextlib.suppress(psutil.NoSuchProcess), process.oneshot():
+                times = process.cpu_times()
+                spent[process] = times.user + times.system
+                cpu += sum(times[:4])  # with ended children
+                threads += process.num_threads()
+                shows = _living(process)
+                used += shows.memory_info().rss
+                try:
+                    descriptors += shows.num_fds()
+                except psutil.AccessDenied:
+                    # As it is once a process has ended, or if its program must not be read.
+                    if limits.protected and psutil.Process(shows.pid).memory_info().vms:
+                        return "it hid what it has open."
+        # Ended children count with their parent, unless it ignores that they end.
+        if max(cpu, sum(spent.values())) > limits.cpu:
+            return f"it used more than {limits.cpu:g} s of computing time, all processes together."
+        if threads > limits.threads:
+            return f"it started more than {limits.threads} threads."
+        if descriptors > limits.descriptors:
+            return f"it opened more than {limits.descriptors:,} files and sockets."
+        if limits.protected:
+            # What waits in connections stands in nobody's account, and is the same seen from each
+            # process.
+            used += sum(map(_queued, inside[:1]))
+        if used > limits.memory:
+            return f"it used more than {limits.memory / 2**30:.1f} GB of memory."
+        # The first process inside sets the others' folders up before it starts them.
+        if limits.protected and sum(map(_files, inside[1:2])) > limits.files:
+            return f"it wrote more than {limits.files:,} files."
+        return ""
 
     def _end(self, why: str) -> None:
         """End everything inside, for a reason; only the first reason counts."""
@@ -485,12 +546,32 @@ class SandboxPeer:
                     time.sleep(0.01)
 
 
+def _counted_inside() -> bool:
+    """Whether the kernel counts processes for each user namespace: of those inside alone."""
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return found is not None and (int(found[1]), int(found[2])) >= (5, 14)
+
+
+def _living(process: psutil.Process) -> psutil.Process:
+    """Return what shows a process's memory and files: a thread of it, once the first has ended."""
+    if process.status() == psutil.STATUS_ZOMBIE and process.num_threads() > 1:
+        for thread in process.threads():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                other = psutil.Process(thread.id)
+                if other.memory_info().vms:
+                    return other
+    return process
+
+
 def _queued(process: psutil.Process) -> int:
-    """Return how many bytes wait in the connections of a network namespace."""
+    """Return how many bytes wait in a network namespace's connections, 0 if these are few."""
     count = 0
-    for name in ("tcp", "tcp6"):
+    for kind, sockets in (("tcp", "sockstat"), ("tcp6", "sockstat6")):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            for line in Path(f"/proc/{process.pid}/net/{name}").read_text().splitlines()[1:]:
+            there = Path(f"/proc/{process.pid}/net/{sockets}").read_text()
+            if int(there.split(f"{kind.upper()}: inuse ")[1].split()[0]) <= _FEW:
+                continue
+            for line in Path(f"/proc/{process.pid}/net/{kind}").read_text().splitlines()[1:]:
                 sent, received = line.split()[4].split(":")
                 count += int(sent, 16) + int(received, 16)
     return count

@@ -2,7 +2,8 @@
 
 A folder's or file's name tells who has sent a notebook. The stamp in it tells for whom it was made,
 and that is somebody else where students share. So a stamp counts only where no name does, never
-against one, and not if two senders bear the same.
+against one, and not if two senders bear the same. Whoever takes it away, or only a part of it,
+loses nothing by that; the instructor is told.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from .secret import read_stamp
@@ -85,7 +86,7 @@ def sort_out(
     found: dict[tuple[str, str], list[Submission]] = defaultdict(list)
     stamped_alone: list[Submission] = []
     for sent in submissions:
-        stamped = read_stamp(key, sent.assignment) if sent.assignment else None
+        stamped = read_stamp(key, sent.stamp)
         lesson = sent.lesson or (stamped[0] if stamped else "")
         student = sent.student
         if lesson not in keys:
@@ -126,6 +127,11 @@ def sort_out(
             made.remarks.append(Remark(*mine, told))
     for mine, sent in found.items():
         _count(mine, sent, key, made)
+    stamped = {lesson for (_, lesson), each in made.counted.items() if read_stamp(key, each.stamp)}
+    for mine, each in made.counted.items():
+        if mine[1] in stamped and not each.stamp and not each.problem:
+            told = f"{each.place} has no stamp, which others have for this"
+            made.remarks.append(Remark(*mine, told))
     return made
 
 
@@ -151,15 +157,34 @@ def _count(mine: tuple[str, str], sent: Sequence[Submission], key: bytes, made: 
         elif each is not best:
             why = "it cannot be read" if each.problem else "there is a later one"
             notes.append(f"Not counted, as {why}: {shown}")
-        stamped = read_stamp(key, each.assignment) if each.assignment else None
-        if each.assignment and stamped is None:
-            notes.append("The stamp in the notebook's metadata is not one of this course's.")
+        made.remarks += [Remark(*mine, f"{each.place}: {told}") for told in _altered(each, key)]
+        stamped = read_stamp(key, each.stamp)
+        if each.stamp and stamped is None:
+            notes.append("The stamp in the notebook is not one of this course's.")
         elif stamped and stamped[1] and stamped[1].casefold() != mine[0].casefold():
             notes.append("This notebook was handed out to somebody else.")
             told = f"{each.place} was handed out to {stamped[1]}"
             made.remarks.append(Remark(*mine, told))
     if notes:
         made.notes[mine] += dict.fromkeys(notes)
+
+
+def _altered(sent: Submission, key: bytes) -> Iterator[str]:
+    """Say what is odd about a notebook's stamps: there is one in its metadata and in a cell."""
+
+    def shown(proof: str) -> str:
+        stamped = read_stamp(key, proof)
+        return f"{stamped[1] or 'everybody'}, {stamped[0]}" if stamped else "not this course's"
+
+    others = [proof for proof in sent.started if proof != sent.stamp]
+    if sent.started and not sent.assignment:
+        yield "its stamp is in a cell alone, no longer in its metadata"
+    if others:
+        told = "; ".join(dict.fromkeys(map(shown, others)))
+        yield f"a cell has another stamp ({told}) than the notebook ({shown(sent.stamp)})"
+    stamped = read_stamp(key, sent.stamp)
+    if stamped and stamped[0] != sent.lesson:
+        yield f"it answers {sent.lesson}, but its stamp is one for {stamped[0]}"
 
 
 def _version(sent: Submission) -> int:

@@ -1,9 +1,9 @@
 """What students really send: notebooks in folders and zip files, whole, renamed or broken.
 
 :func:`collect` finds every notebook below a folder or in a zip file, says whose it is and which
-lesson it answers, and reads its code. Nothing that stands in a submission is trusted: zip files are
-read in memory and within bounds, links are not followed, and what cannot be read becomes a line for
-the report that costs nobody else anything.
+lesson it answers, and reads its code. Nothing that stands in a submission is trusted: the files of
+each sender are read in a process of its own, in memory and within bounds, links are not followed,
+and what cannot be read becomes a line for the report that costs nobody else anything.
 """
 
 from __future__ import annotations
@@ -11,26 +11,36 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import gc
 import io
 import json
+import os
 import re
 import stat
 import unicodedata
 import zipfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from ..course import LESSONS
+from .children import in_children
 from .program import python
 from .tables import read_rows
 
-#: The largest notebook that is read, in bytes, and the most code in it, in characters; the course's
-#: own stay below 1.5 MB and 40,000 characters.
+#: The largest notebook that is read, in bytes, and the most code in it, or answers in words, in
+#: characters; the course's own stay below 1.5 MB and 40,000 characters.
 MAX_NOTEBOOK, MAX_CODE = 20_000_000, 500_000
-#: The most that is unpacked of zip files for one student, in bytes, and of notebooks in one file.
+#: The most that is read of one sender's files, unpacked ones as well, in bytes, and the most
+#: notebooks in one zip file.
 MAX_UNPACKED, MAX_IN_ZIP = 100_000_000, 5_000
+#: The largest zip file of everybody's work, and the longest list of what is in any, in bytes: for
+#: each file it has some 100, of which Python makes 800.
+MAX_OF_ALL, MAX_LIST = 10_000_000_000, 5_000_000
+#: What reading one sender's files may take: seconds, and bytes of memory.
+SECONDS, MEMORY = 60, 512 << 20
 #: How many files that are no notebooks are named for one student.
 MAX_OTHERS = 10
 
@@ -41,6 +51,11 @@ NOTEBOOK = (".ipynb", ".ipynb.txt", ".ipynb.json")
 #: What stands above an answer in words, in its Markdown cell.
 _ANSWER = re.compile(r"\s*<!--\s*answer\s+([\w.]+)\s*-->")
 
+
+#: The stamp in the cell that starts a lesson; it survives where only the cells are copied.
+_STARTED = re.compile(
+    r"""privlab\.start\([^()]{0,99}?\bassignment\s*=\s*["']([^"'\n]{1,300})["']"""
+)
 
 #: The name of a lesson's file, in whatever a student has made of it.
 _COURSE_FILE = re.compile("|".join(f"{lesson.number}_{lesson.slug}" for lesson in LESSONS), re.I)
@@ -190,18 +205,19 @@ def named(place: str, roster: Sequence[Student]) -> Named:
             in, the student has named.
         roster: Whom to look for.
     """
-    parts = PurePosixPath(place).parts
+    parts, roster = PurePosixPath(place).parts, tuple(roster)
     for number, part in enumerate(parts):
         platform = MOODLE.match(part) or _CANVAS.match(part)
         # The platform's number is nobody's id, and "Ada Marsh Bell" is not Ada Marsh.
         found = _people(platform["name"], roster, True) if platform else _people(part, roster)
         if found or platform:
             own = f"{platform['name']}_{platform['number']}" if platform else part
-            return Named(tuple(found), "/".join([*parts[:number], own]), bool(platform))
+            return Named(found, "/".join([*parts[:number], own]), bool(platform))
     return Named()
 
 
-def _people(text: str, roster: Sequence[Student], exactly: bool = False) -> list[Student]:
+@functools.lru_cache(maxsize=10_000)
+def _people(text: str, roster: tuple[Student, ...], exactly: bool = False) -> tuple[Student, ...]:
     """Return who is named in a part of a path; ``exactly`` if that is a name and nothing else."""
     # The course's own file names are nobody's: "01_reidentification.ipynb" is not student 01.
     words = _plain(_COURSE_FILE.sub(" ", text)).split()
@@ -223,7 +239,7 @@ def _people(text: str, roster: Sequence[Student], exactly: bool = False) -> list
     # "Ada Marsh Bell" holds the name of Ada Marsh.
     longest = max((len(_plain(student.name)) for student in by_name), default=0)
     by_name = [student for student in by_name if len(_plain(student.name)) == longest]
-    return list({student.id: student for student in (*by_id, *by_name)}.values())
+    return tuple({student.id: student for student in (*by_id, *by_name)}.values())
 
 
 def owner(place: str, roster: Sequence[Student]) -> Student | None:
@@ -240,7 +256,7 @@ def within(place: str, student: Student) -> str:
     parts = PurePosixPath(place).parts
     for number, part in enumerate(parts):
         platform = MOODLE.match(part) or _CANVAS.match(part)
-        if platform or _people(part, [student]):
+        if platform or _people(part, (student,)):
             inside = [part[platform.end() :]] if platform else []
             return "/".join(filter(None, [*inside, *parts[number + 1 :]])) or part
     return parts[-1] if parts else ""
@@ -259,7 +275,8 @@ class Submission:
         student: Whose it is by its path, or None if that does not tell.
         cells: The code of its cells, as Python.
         named: What its path says.
-        assignment: What the hand-out wrote into the notebook's metadata.
+        assignment: The stamp that the hand-out wrote into the notebook's metadata.
+        started: Those in cells that start a lesson, where the hand-out wrote it as well.
         words: Answers in words, by the label of the question.
         when: Seconds since 1970: of two submissions the later counts.
         problem: Why it cannot be read, or "".
@@ -272,10 +289,16 @@ class Submission:
     cells: tuple[str, ...] = ()
     named: Named = Named()
     assignment: str = ""
+    started: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
     when: float = 0
     problem: str = ""
     other: bool = False
+
+    @property
+    def stamp(self) -> str:
+        """The stamp of the notebook, "" if it has none."""
+        return self.assignment or next(iter(self.started), "")
 
 
 def read_notebook(raw: bytes, place: str = "", private: Sequence[str] = ()) -> Submission:
@@ -289,8 +312,6 @@ def read_notebook(raw: bytes, place: str = "", private: Sequence[str] = ()) -> S
     Raises:
         Unreadable: It is no notebook.
     """
-    import nbformat
-
     if not raw.strip():
         raise Unreadable("the file is empty")
     try:
@@ -301,37 +322,54 @@ def read_notebook(raw: bytes, place: str = "", private: Sequence[str] = ()) -> S
         page = json.loads(text)
         if not isinstance(page, dict) or not {"cells", "worksheets"} & set(page):
             raise Unreadable("the file is no notebook: it has no cells")
-        # Old formats are converted; what is missing or too much is not complained about.
-        page.setdefault("metadata", {})
-        page.setdefault("nbformat", 4)
-        page.setdefault("nbformat_minor", 4)
-        page = nbformat.convert(nbformat.from_dict(page), 4)
-        cells = [(str(cell.get("cell_type")), cell.get("source", "")) for cell in page["cells"]]
+        cells = _cells(page)
     except Unreadable:
         raise
     except RecursionError:
         raise Unreadable("the file is no notebook: it is nested too deeply") from None
+    except MemoryError:
+        raise Unreadable("reading it takes too much memory") from None
     except Exception as error:
         raise Unreadable(
             f"the file is no notebook ({type(error).__name__}: {error})"[:200]
         ) from None
-    cells = [
-        (kind, "".join(map(str, source)) if isinstance(source, list) else str(source))
-        for kind, source in cells
-    ]
-    metadata = page["metadata"] if isinstance(page["metadata"], dict) else {}
-    own = metadata.get("privlab")
-    assignment = str(own.get("assignment", "")) if isinstance(own, dict) else ""
-    # JSON can hold halves of characters, which no file can.
-    cells = [(kind, source.encode("utf-8", "replace").decode()) for kind, source in cells]
-    size = sum(len(source) for kind, source in cells if kind == "code")
-    if size > MAX_CODE:
-        raise Unreadable(f"it holds {size:,} characters of code; up to {MAX_CODE:,} are read")
-    code = tuple(python(source) for kind, source in cells if kind == "code")
-    task = own.get("task") if isinstance(own, dict) else None
+    metadata = page.get("metadata")
+    own = metadata.get("privlab") if isinstance(metadata, dict) else None
+    own = own if isinstance(own, dict) else {}
+    code = [source for kind, source in cells if kind == "code"]
+    words = _words(cells)
+    for what, texts in (("code", code), ("answers in words", words.values())):
+        if (size := sum(map(len, texts))) > MAX_CODE:
+            raise Unreadable(f"it holds {size:,} characters of {what}; up to {MAX_CODE:,} are read")
+    assignment = own.get("assignment")
     text = "\n".join(source for _, source in cells)
-    lesson = task if task in private else which_lesson(text, place, private)
-    return Submission(place, lesson, cells=code, assignment=assignment, words=_words(cells))
+    task = own.get("task")
+    return Submission(
+        place,
+        task if task in private else which_lesson(text, place, private),
+        cells=tuple(map(python, code)),
+        assignment=assignment if isinstance(assignment, str) else "",
+        started=tuple(dict.fromkeys(_STARTED.findall("\n".join(code)))),
+        words=words,
+    )
+
+
+def _cells(page: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return kind and text of a notebook's cells; what else is in them is not looked at.
+
+    Before format 4 (of 2015) they are on sheets, code is ``input``, and headings are of a kind.
+    """
+    sheets = [page] if "cells" in page else page["worksheets"]
+    made = []
+    for cell in (cell for sheet in sheets for cell in sheet["cells"]):
+        source = cell.get("source", cell.get("input", ""))
+        lines = source if isinstance(source, list) else [source]
+        text = "".join(line for line in lines if isinstance(line, str))
+        if cell.get("cell_type") == "heading":
+            text = f"{'#' * min(int(cell.get('level', 1)), 6)} {text}"
+        # JSON can hold halves of characters, which no file can.
+        made.append((str(cell.get("cell_type")), text.encode("utf-8", "replace").decode()))
+    return made
 
 
 def _words(cells: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -394,79 +432,101 @@ def collect(
     Raises:
         ValueError: There is no such folder or file.
     """
+    from tqdm import tqdm
+
     if not folder.exists():
         raise ValueError(f"submissions: there is no {folder}")
     # A zip file that holds everybody's work is named after nobody.
     everybodys = folder.is_file() and folder.suffix.lower() == ".zip"
-    found = []
-    others: Counter[object] = Counter()
-    for place, when, raw in _files(folder, _Room(roster)):
-        around, _, inner = place.partition("/") if everybodys else ("", "", place)
-        student, says = _whose(inner, roster), named(inner, roster or ())
-        if around:
-            says = replace(says, folder=f"{around}/{says.folder}" if says.folder else "")
-        if isinstance(raw, NoNotebook):
-            if roster is None and place.count("/") <= everybodys:
-                student = None  # a lone file of another kind is named after nobody
-            mine = student or PurePosixPath(place).parts[:2]
-            others[mine] += 1
-            if others[mine] > MAX_OTHERS:
+    whose = functools.partial(_whose, roster=roster, everybodys=everybodys)
+    files = list(_files(folder, whose))
+    senders: dict[object, list[tuple[int, _File]]] = defaultdict(list)
+    found: dict[int, list[Submission]] = {}
+    for number, file in enumerate(files):
+        if file.problem:
+            found[number] = [_submission(file.place, file.when, file.problem, whose, private)]
+            continue
+        student, says = whose(file.place)
+        # What is nobody's, as far as its name tells, is told apart by its folder.
+        sender = student or says.folder or PurePosixPath(file.place).parts[:2]
+        senders[sender].append((number, file))
+    # The small first: they are not lost should reading the large break off.
+    todo = [sorted(each, key=lambda pair: pair[1].size) for each in senders.values()]
+    with tqdm(total=len(todo), unit="sender", desc="Reading", delay=2, miniters=0) as bar:
+        for sent, message in in_children(
+            todo,
+            functools.partial(_read, whose=whose, private=private),
+            seconds=lambda _: SECONDS,
+            memory=MEMORY,
+            jobs=os.cpu_count() or 1,
+            waiting=lambda: bar.update(0),
+        ):
+            if message:
+                number, found[number] = message
                 continue
-        try:
-            if isinstance(raw, Unreadable):
-                raise raw
-            sent = read_notebook(raw, place, private)
-        except Unreadable as problem:
-            other = isinstance(problem, NoNotebook)
-            lesson = "" if other else which_lesson("", place, private)
-            sent = Submission(place, lesson, problem=str(problem), other=other)
-        # Not every name of a file is text.
-        shown = "".join(
-            each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in place
-        )
-        found.append(replace(sent, place=shown, student=student, named=says, when=when))
-    return found
+            for number, file in sent:
+                if number not in found:
+                    why = Unreadable("reading what its sender has sent took too long or broke off")
+                    found[number] = [_submission(file.place, file.when, why, whose, private)]
+            bar.update()
+    others: Counter[object] = Counter()
+    made = []
+    for _, each in sorted(found.items()):
+        for sent in each:
+            if sent.other:
+                # A lone file of another kind is named after nobody.
+                if roster is None and sent.place.count("/") <= everybodys:
+                    sent = replace(sent, student=None)
+                mine = sent.student or PurePosixPath(sent.place).parts[:2]
+                others[mine] += 1
+                if others[mine] > MAX_OTHERS:
+                    continue
+            made.append(sent)
+    return made
 
 
-class _Room:
-    """How much may still be unpacked for each student, so that a zip bomb costs nobody else."""
-
-    def __init__(self, roster: Sequence[Student] | None) -> None:
-        self._roster = roster
-        self._left: dict[object, int] = {}
-
-    def _who(self, place: str) -> object:
-        # What is nobody's, as far as its name tells, is counted by its folder.
-        return _whose(place, self._roster) or PurePosixPath(place).parts[:2]
-
-    def is_nobodys(self, place: str) -> bool:
-        """Whether a path does not tell who has sent what is there."""
-        return _whose(place, self._roster) is None
-
-    def left(self, place: str) -> int:
-        """Return how many bytes may still be unpacked for whoever sent this."""
-        return self._left.get(self._who(place), MAX_UNPACKED)
-
-    def take(self, place: str, size: int) -> None:
-        """Note that so many bytes were unpacked."""
-        self._left[self._who(place)] = self.left(place) - size
+#: Says of a path whose it is, if it tells, and what it says.
+_Whose = Callable[[str], tuple[Student | None, Named]]
 
 
-def _whose(place: str, roster: Sequence[Student] | None) -> Student | None:
+def _whose(
+    place: str, roster: Sequence[Student] | None, everybodys: bool
+) -> tuple[Student | None, Named]:
+    """Say whose a file is; ``everybodys`` if all lies in a zip file of everybody's work."""
+    around, _, inner = place.partition("/") if everybodys else ("", "", place)
+    says = named(inner, roster or ())
+    if around and says.folder:
+        says = replace(says, folder=f"{around}/{says.folder}")
     if roster is not None:
-        return owner(place, roster)
-    if not place:  # the zip file itself
-        return None
-    first = PurePosixPath(place).parts[0]
+        return (says.students[0] if len(says.students) == 1 else None), says
+    if not inner:  # the zip file itself
+        return None, says
+    first = PurePosixPath(inner).parts[0]
     stem = re.sub(r"\.ipynb(\.\w+)?$|\.\w+$", "", first, flags=re.IGNORECASE)
-    return Student(re.sub(r"[^\w.@+-]+", "_", stem)[:64].lstrip(".") or "_")
+    return Student(re.sub(r"[^\w.@+-]+", "_", stem)[:64].lstrip(".") or "_"), says
 
 
-def _files(folder: Path, room: _Room) -> Iterator[tuple[str, float, bytes | Unreadable]]:
-    """Yield path, time and contents of all notebooks, those in zip files as well.
+@dataclass(frozen=True)
+class _File:
+    """What may hold notebooks: a file, or one in the zip file of everybody's work.
 
-    Other files come as an error, with their path alone.
+    Attributes:
+        place: Its path.
+        when: Seconds since 1970.
+        size: Bytes, as far as its directory tells.
+        load: Reads it: at most so many bytes and one more.
+        problem: Why it is not to be read.
     """
+
+    place: str
+    when: float = 0
+    size: int = 0
+    load: Callable[[int], bytes] | None = None
+    problem: Unreadable | None = None
+
+
+def _files(folder: Path, whose: _Whose) -> Iterator[_File]:
+    """Find all that may hold notebooks; other files come as a problem, with their path alone."""
     if folder.is_file():
         paths, base = [folder], folder.parent
     else:
@@ -475,30 +535,147 @@ def _files(folder: Path, room: _Room) -> Iterator[tuple[str, float, bytes | Unre
         paths = [path for path in paths if not any(map(path.is_relative_to, grades))]
     for path in paths:
         place = path.relative_to(base).as_posix()
-        ending = path.suffix.lower()
         if _is_clutter(place):
             continue
         if not path.name.lower().endswith((*NOTEBOOK, ".zip")):
             if not path.is_dir():
-                yield place, 0, NoNotebook()
+                yield _File(place, problem=NoNotebook())
             continue
         try:
             # A link could name any file of the grader's computer.
             inside = not any(p.is_symlink() for p in [path, *path.parents] if base in p.parents)
             if not inside or not path.is_file():
-                yield place, 0, Unreadable("it is a link or no file")
+                yield _File(place, problem=Unreadable("it is a link or no file"))
                 continue
             info = path.stat()
-            if ending == ".zip":
-                # A student may send a zip file in a zip file; the platform's is around it.
-                deeper = 1 + (folder.is_file() or room.is_nobodys(place))
-                yield from _unzip(place, path, room, deeper, info.st_mtime)
-            elif info.st_size > MAX_NOTEBOOK:
-                yield place, info.st_mtime, _too_large(info.st_size)
-            else:
-                yield place, info.st_mtime, path.read_bytes()
         except OSError as error:
-            yield place, 0, Unreadable(f"it cannot be read ({error.strerror})")
+            yield _File(place, problem=Unreadable(f"it cannot be read ({error.strerror})"))
+            continue
+        student, says = whose(place)
+        # A zip file of nobody's is the platform's: it holds what everybody sent.
+        if place.lower().endswith(".zip") and not (student or says.platform):
+            yield from _everybodys(place, path, info, whose)
+        else:
+            yield _File(place, info.st_mtime, info.st_size, functools.partial(_load, path))
+
+
+def _load(path: Path, most: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(most + 1)
+
+
+def _everybodys(place: str, path: Path, info: os.stat_result, whose: _Whose) -> Iterator[_File]:
+    """Find what may hold notebooks in the zip file of everybody's work."""
+    try:
+        if info.st_size > MAX_OF_ALL:
+            raise _too_large(info.st_size, MAX_OF_ALL)
+        with path.open("rb") as file, _opened(file) as archive:
+            wanted, others = _listed(archive, place)
+    except Exception as error:
+        yield _File(place, info.st_mtime, problem=_problem(error))
+        return
+    for name, _ in others:
+        yield _File(name, problem=NoNotebook())
+    for name, entry in wanted:
+        when = info.st_mtime
+        student, says = whose(name)
+        # What lies further in, or names nobody, may be a sender's own, with dates as they please.
+        if "/" not in place and (student or says.folder):
+            when = 0.0
+            with contextlib.suppress(ValueError, OverflowError):
+                when = datetime.datetime(*entry.date_time).timestamp()
+        load = functools.partial(_load_entry, path, archive, entry)
+        yield _File(name, when, entry.file_size, load)
+
+
+def _load_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
+    # Opened again: processes that share an open file move each other's place in it.
+    with path.open("rb") as archive.fp:
+        return _unpacked(archive, entry, most)
+
+
+# ---- one sender's files, in a process of its own -----------------------------------------------
+
+
+def _read(
+    sent: Sequence[tuple[int, _File]], whose: _Whose, private: Sequence[str]
+) -> Iterator[tuple[int, list[Submission]]]:
+    """Yield the number of each file and what was found in it."""
+    gc.disable()  # looking for cycles in JSON, which has none, takes longer than reading it
+    room = _Room()
+    for number, file in sent:
+        # A sender may send a zip file in a zip file.
+        contents = _contents(file.place, file.size, file.load, room, deeper=2)
+        yield (
+            number,
+            [_submission(place, file.when, raw, whose, private) for place, raw in contents],
+        )
+
+
+def _submission(
+    place: str, when: float, raw: bytes | Unreadable, whose: _Whose, private: Sequence[str]
+) -> Submission:
+    other, problem = isinstance(raw, NoNotebook), ""
+    if isinstance(raw, Unreadable):
+        problem = str(raw)
+    else:
+        try:
+            sent = read_notebook(raw, place, private)
+        except Exception as error:
+            problem = str(_problem(error))
+    if problem:
+        lesson = "" if other else which_lesson("", place, private)
+        sent = Submission(place, lesson, problem=problem, other=other)
+    student, says = whose(place)
+    # Not every name of a file is text.
+    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in place)
+    return replace(sent, place=shown, student=student, named=says, when=when)
+
+
+class _Room:
+    """How much may still be read of what one sender has sent."""
+
+    def __init__(self) -> None:
+        self._left = MAX_UNPACKED
+
+    def read(self, load: Callable[[int], bytes], size: int, limit: int) -> bytes:
+        """Read a file of up to ``limit`` bytes; its ``size`` may be a lie."""
+        left = self._left
+        raw = load(min(limit, left))
+        self._left -= min(len(raw), left)
+        if len(raw) > left:
+            raise Unreadable(f"with it, more than {MAX_UNPACKED / 1e6:.0f} MB were sent")
+        if len(raw) > limit:
+            raise _too_large(max(len(raw), size), limit)
+        return raw
+
+
+def _contents(
+    place: str, size: int, load: Callable[[int], bytes], room: _Room, deeper: int
+) -> Iterator[tuple[str, bytes | Unreadable]]:
+    """Yield path and contents of a notebook, or of those in a zip file; of it so many levels.
+
+    Nothing is written, whatever the names in it say.
+    """
+    try:
+        if not place.lower().endswith(".zip"):
+            yield place, room.read(load, size, MAX_NOTEBOOK)
+            return
+        if not deeper:
+            raise Unreadable(
+                "a zip file in a zip file in a zip file: unpack it once and grade again"
+            )
+        with _opened(io.BytesIO(room.read(load, size, MAX_UNPACKED))) as archive:
+            wanted, others = _listed(archive, place)
+            for name, _ in others[:MAX_IN_ZIP]:
+                yield name, NoNotebook()
+            if len(wanted) > MAX_IN_ZIP:
+                raise Unreadable(f"the zip file holds {len(wanted):,} notebooks")
+            for name, entry in wanted:
+                unpack = functools.partial(_unpacked, archive, entry)
+                yield from _contents(name, entry.file_size, unpack, room, deeper - 1)
+    except Exception as error:
+        yield place, _problem(error)
 
 
 def _holds_grades(folder: Path) -> bool:
@@ -518,66 +695,64 @@ def _is_clutter(place: str) -> bool:
     return any(part.startswith(".") or part in known for part in parts)
 
 
-def _too_large(size: int) -> Unreadable:
-    return Unreadable(
-        f"it has {size / 1e6:,.0f} MB; up to {MAX_NOTEBOOK / 1e6:.0f} MB are read (clear outputs)"
-    )
+def _too_large(size: int, limit: int) -> Unreadable:
+    told = f"it has {size / 1e6:,.0f} MB; up to {limit / 1e6:,.0f} MB are read"
+    return Unreadable(f"{told} (clear outputs)" if limit == MAX_NOTEBOOK else told)
 
 
-def _unzip(
-    place: str, source: Path | io.BytesIO, room: _Room, deeper: int, when: float
-) -> Iterator[tuple[str, float, bytes | Unreadable]]:
-    """Read the notebooks of a zip file in memory; nothing is written, whatever their names say.
+def _problem(error: Exception) -> Unreadable:
+    """Say what went wrong; what a broken zip file makes zipfile raise is not documented."""
+    if isinstance(error, Unreadable):
+        return error
+    told = type(error).__name__
+    if isinstance(error, MemoryError):
+        told = "it takes too much memory"
+    elif isinstance(error, OSError):
+        told = error.strerror or told
+    elif "password" in str(error):
+        told = "it has a password"
+    return Unreadable(f"it cannot be read ({told})")
 
-    Of those in it, so many levels ``deeper`` are read as well.
+
+# ---- zip files ---------------------------------------------------------------------------------
+
+
+def _opened(file: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip file, unless the list of what is in it is long: that alone takes time and memory.
+
+    How many there are, the end of a zip file may say wrongly; how long the list is, zipfile takes
+    from there.
     """
-    outermost = isinstance(source, Path)
-    try:
-        with zipfile.ZipFile(source) as archive:
-            entries = sorted(
-                ((_safe(_decoded(entry)), entry) for entry in archive.infolist()),
-                key=lambda pair: pair[0],
-            )
-            wanted, others = [], []
-            for name, entry in entries:
-                if not entry.is_dir() and not _is_clutter(name):
-                    known = name.lower().endswith((*NOTEBOOK, ".zip"))
-                    (wanted if known else others).append((f"{place}/{name}", entry))
-            for name, _ in others[:MAX_IN_ZIP]:
-                yield name, when, NoNotebook()
-            if len(wanted) > MAX_IN_ZIP:
-                raise Unreadable(f"the zip file holds {len(wanted):,} notebooks")
-            for name, entry in wanted:
-                if outermost:  # the LMS's own; what is further in, the student has dated
-                    with contextlib.suppress(ValueError, OverflowError):
-                        when = datetime.datetime(*entry.date_time).timestamp()
-                if stat.S_ISLNK(entry.external_attr >> 16):
-                    yield name, when, Unreadable("it is a link or no file")
-                    continue
-                is_zip = name.lower().endswith(".zip")
-                limit = MAX_UNPACKED if is_zip else MAX_NOTEBOOK
-                # The size in the directory may be a lie: one byte more than allowed is asked for.
-                with archive.open(entry) as file:
-                    left = room.left(name)
-                    raw = file.read(min(limit, left) + 1)
-                room.take(name, min(len(raw), left))
-                if len(raw) > left:
-                    told = f"with it, more than {MAX_UNPACKED / 1e6:.0f} MB were sent"
-                    yield name, when, Unreadable(told)
-                elif len(raw) > limit:
-                    yield name, when, _too_large(max(len(raw), entry.file_size))
-                elif not is_zip:
-                    yield name, when, raw
-                elif not deeper:
-                    told = "a zip file in a zip file in a zip file: unpack it once and grade again"
-                    yield name, when, Unreadable(told)
-                else:
-                    yield from _unzip(name, io.BytesIO(raw), room, deeper - 1, when)
-    except Unreadable as problem:
-        yield place, when, problem
-    except Exception as error:  # what a broken zip file makes zipfile raise is not documented
-        told = "it has a password" if "password" in str(error) else f"{type(error).__name__}"
-        yield place, when, Unreadable(f"the zip file cannot be read ({told})")
+    end = zipfile._EndRecData(file)
+    if end and end[zipfile._ECD_SIZE] > MAX_LIST:
+        raise Unreadable("the zip file holds too many files: leave out what is no notebook")
+    return zipfile.ZipFile(file)
+
+
+def _listed(
+    archive: zipfile.ZipFile, place: str
+) -> tuple[list[tuple[str, zipfile.ZipInfo]], list[tuple[str, zipfile.ZipInfo]]]:
+    """Return path and entry of what may hold notebooks, and of all else, in order."""
+    wanted, others = [], []
+    for entry in archive.infolist():
+        name = _safe(_decoded(entry))
+        if not entry.is_dir() and not _is_clutter(name):
+            known = name.lower().endswith((*NOTEBOOK, ".zip"))
+            (wanted if known else others).append((f"{place}/{name}", entry))
+    for each in (wanted, others):
+        each.sort(key=lambda pair: pair[0])
+    return wanted, others
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
+    """Unpack a file of a zip file: at most so many bytes and one more."""
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise Unreadable("it is a link or no file")
+    # Of other kinds Python unpacks a piece at a time, and a piece of 4 kB may come to gigabytes.
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Unreadable("it is compressed in an unusual way: make an ordinary zip file of it")
+    with archive.open(entry) as file:
+        return file.read(most + 1)
 
 
 def _decoded(entry: zipfile.ZipInfo) -> str:

@@ -2,8 +2,9 @@
 
 The filter is a program in the kernel's own language (classic BPF, man 2 seccomp). It keeps code
 from making a user namespace, in which it could mount folders without a limit; from memory that
-stands in no process's account (memfd, System V, mappings shared without a file); from the keys of
-whoever started the grader; and from the larger, riskier parts of the kernel.
+stands in no process's account (memfd, System V, mappings shared without a file); from sessions of
+its own, which get more of the processors; from the keys of whoever started the grader; and from the
+larger, riskier parts of the kernel.
 """
 
 import errno
@@ -32,6 +33,7 @@ _MMAP = {"x86_64": 9, "aarch64": 222}
 _PRCTL = {"x86_64": 157, "aarch64": 167}
 _SOCKET = {"x86_64": 41, "aarch64": 198}
 _SETSOCKOPT = {"x86_64": 54, "aarch64": 208}
+_SETSID = {"x86_64": 112, "aarch64": 157}
 _CLONE3 = 435
 #: x86_64 has a second set of numbers, from here on, for programs with short pointers.
 _X32 = 0x40000000
@@ -39,6 +41,7 @@ _X32 = 0x40000000
 _NEW_USER, _SHARED_NAMELESS, _HUGE = 0x10000000, 0x21, 0x40000  # flags of clone and of mmap
 _SET_DUMPABLE = 4  # option of prctl
 _FAMILIES = (1, 2, 10, 16)  # of sockets: Unix, IPv4, IPv6, and how the C library asks for names
+_MULTIPATH = 262  # protocol of TCP sockets whose buffers stand in no list
 _OF_SOCKET, _BUFFERS = 1, (7, 8)  # level, and options for sending and receiving
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
@@ -78,6 +81,9 @@ def rules(machine: str | None = None) -> bytes:
     ]
     # A library that wants faster connections goes on without.
     pretend = (_RETURN, 0, 0, _REFUSE)
+    # Linux shares out the processors by session first: with one each, twenty processes would leave
+    # a neighbour the twentieth part.
+    steps += [(_EQUAL, 0, 1, _SETSID[machine]), pretend]
     allow, flags = (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, _argument(3))
     for call, then in {
         _CLONE[machine]: [(_LOAD, 0, 0, _argument(0)), (_ANY_BIT, 0, 1, _NEW_USER), refuse],
@@ -91,6 +97,9 @@ def rules(machine: str | None = None) -> bytes:
         ],
         _PRCTL[machine]: [(_LOAD, 0, 0, _argument(0)), (_EQUAL, 0, 1, _SET_DUMPABLE), refuse],
         _SOCKET[machine]: [
+            (_LOAD, 0, 0, _argument(2)),
+            (_EQUAL, 0, 1, _MULTIPATH),
+            refuse,
             (_LOAD, 0, 0, _argument(0)),
             *(step for family in _FAMILIES for step in ((_EQUAL, 0, 1, family), allow)),
             refuse,

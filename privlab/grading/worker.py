@@ -8,6 +8,8 @@ gives it no more than returning what it likes. Expected values, references and t
 ``python -m privlab.grading.worker`` starts it; :mod:`privlab.grading.sandbox` is who does.
 """
 
+import ast
+import codeop
 import importlib.abc
 import importlib.machinery
 import json
@@ -66,17 +68,27 @@ class _Shell:
 def run_cell(number: int, code: str, namespace: dict[str, Any]) -> str:
     """Run the code of a cell; one that fails does not stop the next.
 
+    The cell holds what several answers need, and an import that fails may be another's: what
+    follows it is run.
+
     Returns:
         The cell's number and why it failed, "" if it did not.
     """
     name = f"<cell {number}>"
     # So that a message can quote the line that failed.
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+    compiled, problem = codeop.Compile(), ""  # it keeps to a cell's `from __future__`
     try:
-        exec(compile(code, name, "exec"), namespace)
+        for statement in ast.parse(code, name).body:
+            try:
+                exec(compiled(ast.Module([statement], []), name, "exec"), namespace)
+            except ImportError as error:
+                if not isinstance(statement, ast.Import | ast.ImportFrom):
+                    raise
+                problem = problem or f"cell {number}: {type(error).__name__}: {error}"[:300]
     except BaseException as error:
         return f"cell {number}: {type(error).__name__}: {error}"[:300]
-    return ""
+    return problem
 
 
 def _limit(limits: Mapping[str, int]) -> None:
@@ -120,6 +132,7 @@ def serve(questions: TextIO, answers: TextIO) -> None:
     sys.meta_path.insert(0, _BlankFinder())
     namespace: dict[str, Any] = {"__name__": "__main__", "get_ipython": _Shell}
     _limit(order["limits"])
+    os.nice(10)  # whoever judges, and watches, comes first
     send(0)
     peer = LocalPeer(namespace)
     for number, line in enumerate(questions, start=1):
