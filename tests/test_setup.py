@@ -319,13 +319,11 @@ def test_full_disk() -> None:
 
 
 def test_where_pytorch_brings_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-        monkeypatch.delenv(name, raising=False)
-    assert setup.brings_cuda("Linux")
-    assert not setup.brings_cuda("Darwin")
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
-    assert setup.brings_cuda("Linux")
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://builds.example/cpu")
+    assert setup.brings_cuda("Linux", "global.timeout='60'\n")
+    assert setup.brings_cuda("Linux", ":env:.extra-index-url=''\n")
+    assert not setup.brings_cuda("Linux", "global.find-links='/builds'\n")
+    assert not setup.brings_cuda("Darwin", "")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://builds.example/cpu")  # pip itself is asked
     assert not setup.brings_cuda("Linux")
 
 

@@ -136,7 +136,7 @@ def check_tools() -> None:
             )
 
 
-def brings_cuda(system: str) -> bool:
+def brings_cuda(system: str, settings: "str | None" = None) -> bool:
     """Say whether pip will take the build of PyTorch that comes with CUDA.
 
     It is what the public index has for Linux, on every processor: there the package asks for CUDA's
@@ -145,9 +145,12 @@ def brings_cuda(system: str) -> bool:
 
     Args:
         system: What ``platform.system()`` says.
+        settings: What ``pip config list`` says: of pip's files and of the shell's variables.
     """
-    second = ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
-    return system == "Linux" and not any(map(os.environ.get, second))
+    if settings is None:
+        command = [sys.executable, "-m", "pip", "config", "list"]
+        settings = subprocess.run(command, capture_output=True, text=True).stdout
+    return system == "Linux" and not re.search(r"\.(extra-index-url|find-links)='.", settings)
 
 
 def check_space(environments: "list[Environment]", free: int, cuda: bool) -> None:
