@@ -150,7 +150,7 @@ def brings_cuda(system: str, settings: "str | None" = None) -> bool:
     if settings is None:
         command = [sys.executable, "-m", "pip", "config", "list"]
         settings = subprocess.run(command, capture_output=True, text=True).stdout
-    return system == "Linux" and not re.search(r"\.(extra-index-url|find-links)='.", settings)
+    return system == "Linux" and not re.search(r"\.(extra-index-url|find-links)='[^']", settings)
 
 
 def check_space(environments: "list[Environment]", free: int, cuda: bool) -> None:
