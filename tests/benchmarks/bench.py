@@ -240,7 +240,8 @@ def table(
         cell: Writes what a CPU time means at a size.
         extra: Title of a further column → its text for a way.
     """
-    head = ["", *(f"{size:,} {unit}" for size in sizes), "grows like", *(extra or {})]
+    units = (f"{size:,} {unit.removesuffix('s') if size == 1 else unit}" for size in sizes)
+    head = ["", *units, "grows like", *(extra or {})]
     rows = []
     for way, by_size in result.costs.items():
         if not by_size:

@@ -145,8 +145,8 @@ def main() -> int:
         sentence=(
             f"In batches of {last:,}, privacy costs "
             + ", ".join(f"{cost[way]} times plain training ({way})" for way in order)
-            + "; from scratch takes fewest steps in Python, and has none of the checks, samplers and "
-            "accountants for which to use a library."
+            + "; from scratch is the leanest, and has none of the checks, samplers and accountants "
+            "for which to use a library."
         ),
         skipped=skipped,
         costs={"": bench.raw(result)},
