@@ -320,7 +320,7 @@ def test_full_disk() -> None:
 
 def test_where_pytorch_brings_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     assert setup.brings_cuda("Linux", "global.timeout='60'\n")
-    assert setup.brings_cuda("Linux", ":env:.extra-index-url=''\n")
+    assert setup.brings_cuda("Linux", ":env:.find-links=''\n")
     assert not setup.brings_cuda("Linux", "global.find-links='/builds'\n")
     assert not setup.brings_cuda("Darwin", "")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://builds.example/cpu")  # pip itself is asked

@@ -150,7 +150,9 @@ def brings_cuda(system: str, settings: "str | None" = None) -> bool:
     if settings is None:
         command = [sys.executable, "-m", "pip", "config", "list"]
         settings = subprocess.run(command, capture_output=True, text=True).stdout
-    return system == "Linux" and not re.search(r"\.(extra-index-url|find-links)='[^']", settings)
+    pairs = (line.partition("=") for line in settings.splitlines())
+    given = {name.rpartition(".")[2] for name, _, value in pairs if value.strip("'\"")}
+    return system == "Linux" and given.isdisjoint({"extra-index-url", "find-links"})
 
 
 def check_space(environments: "list[Environment]", free: int, cuda: bool) -> None:
