@@ -95,6 +95,9 @@ def test_an_exercise_runs_in_the_sandbox_as_in_the_notebook():
         *("{'a': i, 'b': 2}", "{'a': 1.5, 3: float('inf')}", "{'a': np.float64(i)}", "{}"),
         *("{'a': i, 'b': 2.5}", "{'a': 10**30}", "{i: 1}", "{'a': True}", "{'a': 'text'}"),
         *("{'a': np.int64(i), 'b': np.int64(1)}", "{'a': [i]}", "{('a', 1): i}"),
+        *("{'a': [np.float64(i), 2], 'b': np.arange(3) / 7}", "(i, 'a', [True, (i, [i])])"),
+        *("[np.float32(i), [i] * 70]", "[2**63 + i, -i, [2**70]]", "[np.zeros(i)]", "[[], {}]"),
+        *("[1 if i else 1.5, i]", "[np.zeros((2, 0)), np.zeros((2, 2), dtype=bool), None]"),
     ],
 )
 def test_many_outputs_are_the_same_inside_and_outside(output):
@@ -118,10 +121,13 @@ def test_many_outputs_are_the_same_inside_and_outside(output):
 @pytest.mark.parametrize(
     "value",
     [
-        *("3", "{}", "{'values': 3}", "{'values': [1, 2], 'keys': ['a']}", "[1]", "'ab'"),
-        *("{'values': [[1], [2]], 'keys': [[]], 'plain': False}",),
-        *("{'values': [[1], [2, 3]], 'keys': ['a'], 'plain': False}",),
-        *("{'values': np.zeros((10**9, 0)), 'keys': [], 'plain': True}",),
+        *("3", "{}", "{'values': 3}", "{'values': [1, 2], 'plain': True}", "[1]", "'ab'"),
+        *("np.zeros((10**9, 0))", "{'values': np.zeros((10**9, 0)), 'plain': True}"),
+        *("{'values': np.zeros((2, 0)), 'plain': True}", "{'values': np.zeros(3), 'plain': True}"),
+        *("{'columns': 3, 'tuple': True}", "{'columns': [], 'tuple': True}"),
+        *("{'columns': [[1, 2]]}", "{'columns': [[1, 2]], 'tuple': False, 'plain': True}"),
+        *("{'columns': [[1, 2]], 'keys': [[]]}", "{'columns': [[1, 2]], 'keys': 'ab'}"),
+        *("{'columns': [[1, 2], [3]], 'tuple': False}", "{'columns': [None], 'tuple': False}"),
     ],
 )
 def test_forged_samples(value):

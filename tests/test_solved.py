@@ -1,4 +1,8 @@
-"""Each lesson with every exercise solved: it runs through, and every check says so."""
+"""Each lesson with every exercise solved: it runs through, and every check says so.
+
+Only what answers can change is run, and what that needs; the rest of a notebook comes out as it is
+committed, which nbval sees to.
+"""
 
 import ast
 import importlib
@@ -10,6 +14,7 @@ from nbmake import code, notebook, result
 
 from privlab.course import LESSONS
 from privlab.grading.execution import execute
+from privlab.grading.program import needed, python
 
 
 def defined_names(source):
@@ -31,6 +36,50 @@ def solve(notebook, exercises):
         found[0].source = exercise.reference
         stubs.remove(found[0])
     assert not stubs, f"no exercise belongs to the stub\n{stubs[0].source}"
+
+
+def names(nodes, kind):
+    """The names that nodes load or store, wherever in them."""
+    every = [node for each in nodes for node in ast.walk(each) if isinstance(node, ast.Name)]
+    return {node.id for node in every if isinstance(node.ctx, kind)}
+
+
+def reads(text):
+    """The names that a cell takes from cells before it."""
+    found, bound = set(), set()
+    for statement in ast.parse(text).body:
+        own = {node.arg for node in ast.walk(statement) if isinstance(node, ast.arg)}
+        for scope in ast.walk(statement):  # functions and comprehensions have names of their own
+            if isinstance(scope, ast.FunctionDef):
+                own |= names(scope.body, ast.Store)
+            elif isinstance(scope, ast.comprehension):
+                own |= names([scope.target], ast.Store)
+        found |= names([statement], ast.Load) - own - bound
+        bound |= set(defined_names(ast.unparse(statement)))
+    return found
+
+
+def shorten(notebook, starts=frozenset({"bootstrap", "answer"})):
+    """Leave out of a solved notebook what no answer changes and nothing that is left needs."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    texts = [python(cell.source) for cell in cells]
+    kept, answered = [set() for _ in cells], set()
+    for number, (cell, text) in enumerate(zip(cells, texts, strict=True)):
+        begins = starts & set(cell.metadata.get("tags", []))
+        if not (begins or ".check()" in text or answered & reads(text)):
+            answered -= set(defined_names(text))
+            continue
+        if begins != {"bootstrap"}:
+            answered |= set(defined_names(text))
+        for each, part in enumerate(needed(texts[: number + 1], reads(text))):
+            kept[each] |= {at for at, line in enumerate(part.split("\n")) if line.strip()}
+        kept[number] |= set(range(text.count("\n") + 1))
+    for cell, text, lines in zip(cells, texts, kept, strict=True):
+        for node in ast.parse(text).body:  # a later import of the same name comes too late
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                lines |= set(range(node.lineno - 1, node.end_lineno))
+        all_lines = enumerate(text.split("\n"))
+        cell.source = "\n".join(line if at in lines else "" for at, line in all_lines).rstrip()
 
 
 def verdicts(notebook, exercise):
@@ -56,6 +105,7 @@ def test_solved(lesson, record_property):
     exercises = importlib.import_module(f"privlab.exercises.lesson_{lesson.number}").EXERCISES
     made = nbform.read(nbform.NOTEBOOKS / lesson.file)
     solve(made, exercises)
+    shorten(made)
     execute(made, nbform.NOTEBOOKS, cell_timeout=lesson.budget)
     assert_correct(made, exercises)
 
@@ -82,6 +132,49 @@ def test_each_stub_is_replaced():
     made = stubs()
     solve(made, (SECOND, FIRST))
     assert [cell.source for cell in made.cells] == [FIRST.reference, SECOND.reference, "limit = 4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("y = x + 1\nz = y", {"x"}),
+        ("x = x + 1", {"x"}),
+        ("def f(a, b=c):\n    e = a + d\n    return e", {"c", "d"}),
+        ("[i + k for i, j in many]", {"k", "many"}),
+        ("a.b[c] += d", {"a", "c", "d"}),
+    ],
+)
+def test_names_that_a_cell_reads(text, names):
+    assert reads(text) == names
+
+
+def test_what_no_answer_changes_is_left_out():
+    made = notebook(
+        code("import slow, privlab\nprivlab.start()", tags=["bootstrap"]),
+        code("base = 2\nother = slow.train()"),
+        code("double = lambda x: base * x", tags=["answer"]),
+        code("q1.check()"),
+        code("found = double(3)\nother.show()"),
+        code("%matplotlib inline\nother.draw()\nbase = 3"),
+        code("found = other\nprint(found)"),
+        code("print(base)"),
+    )
+    shorten(made)
+    assert [cell.source for cell in made.cells] == [
+        "import slow, privlab\nprivlab.start()",
+        "base = 2\nother = slow.train()",
+        "double = lambda x: base * x",
+        "q1.check()",
+        "found = double(3)\nother.show()",
+        "",
+        "",
+        "",
+    ]
+    made.cells[4].source = "print(7)"
+    shorten(made)
+    assert [cell.source for cell in made.cells[1:5]] == [
+        "base = 2", "double = lambda x: base * x", "q1.check()", ""
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -137,13 +137,18 @@ class StepsLeft(Exercise):
         )
         if steps < 0 or steps != int(steps):
             raise Wrong(f"{told} Steps are whole numbers of at least 0.")
+
+        def cost(number: int) -> float:
+            return sampled_epsilon((*history, (noise, rate, number)), delta)
+
+        spent = math.inf if steps > _MOST else cost(int(steps)) if steps else 0.0
+        # If so many fitted, more than the waste that is allowed would be left.
+        more = math.floor((min(steps, _MOST) + 1) / (1 - self.waste)) + 1
+        if spent <= epsilon * (1 + self.slack) and cost(more) > epsilon:
+            return f"{steps:g} steps after {len(history)} parts: PLD confirms ε = {spent:.3f}."
         most = _most(history, noise, rate, epsilon, delta)
         if steps > 50 * most:
             spent = math.inf
-        else:
-            spent = sampled_epsilon((*history, (noise, rate, int(steps))), delta) if steps else 0.0
-        if spent <= epsilon * (1 + self.slack) and steps >= (1 - self.waste) * most - 1:
-            return f"{steps:g} steps after {len(history)} parts: PLD confirms ε = {spent:.3f}."
         if spent > epsilon:
             cost = f"That costs ε = {spent:.4f}" if spent < math.inf else "That is far too many"
         else:
@@ -186,12 +191,16 @@ class StepsLeft(Exercise):
         )
 
 
+#: More steps than any budget of this exercise has room for.
+_MOST = 2**13
+
+
 @cache
 def _most(history: History, noise: float, rate: float, epsilon: float, delta: float) -> int:
     """Return the largest number of steps that fit into a budget."""
     if history and sampled_epsilon(history, delta) > epsilon:
         return 0
-    low, high = 0, 2**13
+    low, high = 0, _MOST
     while high - low > 1:
         middle = (low + high) // 2
         fits = sampled_epsilon((*history, (noise, rate, middle)), delta) <= epsilon

@@ -836,25 +836,6 @@ class PrivateReleases(Exercise):
             ) from None
         return told
 
-    @classmethod
-    def check_releases(cls, answers: Answers, rng: np.random.Generator) -> None:
-        """Run all tests of privacy of both functions: for whoever is given both.
-
-        Raises:
-            Wrong: One of them finds something.
-        """
-        exercise = cls()
-        for test in (
-            exercise.test_sum,
-            exercise.test_noise,
-            exercise.test_scale,
-            exercise.test_audit,
-            exercise.test_clipping,
-            exercise.test_shares,
-            exercise.test_audit_update,
-        ):
-            test(answers, rng)
-
     @staticmethod
     def _audit_update(answers: Answers, rng: np.random.Generator, samples: int) -> Evidence:
         multiplier = 2.5
@@ -1253,7 +1234,9 @@ class WholeDesign(Exercise):
 
     def test_attacks(self, answers: Answers, rng: np.random.Generator) -> Evidence:
         """All attacks of the course."""
-        return self._attack(answers, _case(rng))
+        seed = _case(rng)
+        report, evidence = self._attack(answers, seed)
+        return Evidence(f"{evidence} {self._place(report, seed)}", evidence.measured)
 
     def test_releases(self, answers: Answers, rng: np.random.Generator) -> None:
         """Checks of 21.2 on the same functions, and the noise at the claimed ε.
@@ -1284,12 +1267,17 @@ class WholeDesign(Exercise):
 
     def hidden_releases(self, answers: Answers, rng: np.random.Generator) -> None:
         """All checks of 21.2, but for the error: ε is split as the learner likes."""
-        PrivateReleases.check_releases(answers, rng)
-        PrivateReleases().hidden_audits(answers, rng)
+        releases = PrivateReleases()
+        releases.test_sum(answers, rng)
+        releases.test_noise(answers, rng)
+        releases.test_scale(answers, rng)
+        releases.test_clipping(answers, rng)
+        releases.test_shares(answers, rng)
+        releases.hidden_audits(answers, rng)
 
     def hidden_other_patients(self, answers: Answers, rng: np.random.Generator) -> Evidence:
         """All attacks on other patients."""
-        return self._attack(answers, _case(rng))
+        return self._attack(answers, _case(rng))[1]
 
     @staticmethod
     def _plan(answers: Answers) -> dict[str, Any]:
@@ -1298,7 +1286,7 @@ class WholeDesign(Exercise):
         except ValueError as problem:
             raise Wrong(f"{problem}.") from None
 
-    def _attack(self, answers: Answers, seed: int) -> Evidence:
+    def _attack(self, answers: Answers, seed: int) -> tuple[Report, Evidence]:
         design = _design(answers, self._plan(answers))
         try:
             report = capstone.attack(design, seed)
@@ -1321,11 +1309,11 @@ class WholeDesign(Exercise):
                 f"and {capstone.WORTH:g} is asked for. Where is more privacy bought than needed?",
                 measured,
             )
-        return Evidence(
+        told = (
             f"{len(report.findings)} attacks resisted within ε = {EPSILON:g}; worth "
-            f"{report.score:.2f} ({parts}). {self._place(report, seed)}",
-            measured,
+            f"{report.score:.2f} ({parts})."
         )
+        return report, Evidence(told, measured)
 
     @staticmethod
     def _place(report: Report, seed: int) -> str:

@@ -359,12 +359,9 @@ class SandboxPeer:
         )
         # The process inside need not be honest about how many there are, or about anything else.
         try:
-            rows = outputs["values"] if isinstance(outputs, dict) else outputs
-            if len(rows) == len(choices):
-                return listed(outputs)
+            return listed(outputs, len(choices))
         except (TypeError, ValueError, KeyError, AttributeError):
-            pass
-        raise Wrong(f"What `{name}` gives cannot be read.")
+            raise Wrong(f"What `{name}` gives cannot be read.") from None
 
     def close(self) -> None:
         """End everything inside; return when it is gone."""
