@@ -138,15 +138,23 @@ def test_reference_is_correct_in_the_notebook_within_three_seconds(exercise):
     assert min(ratios) < 10
 
 
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
-@pytest.mark.parametrize("seed", [0, 7])
-def test_mistake_is_told_its_own_message(exercise, mistake, seed):
-    results = exercise.run(LocalPeer(answer(mistake.code)), seed)
-    problem = next(result.problem for result in results if result.problem)
-    assert mistake.says in problem
+def own_message(exercise, mistake, told):
     others = [other.says for other in exercise.mistakes if other is not mistake]
-    assert not [says for says in others if says in problem]
-    assert check(exercise, mistake.code).startswith(f"Exercise {exercise.label} · not yet")
+    return mistake.says in told and not [says for says in others if says in told]
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
+def test_mistake_is_told_its_own_message(exercise, mistake):
+    results = exercise.run(LocalPeer(answer(mistake.code)), 7)
+    problem = next(result.problem for result in results if result.problem)
+    assert own_message(exercise, mistake, problem)
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
+def test_mistake_is_told_its_own_message_in_the_notebook(exercise, mistake):
+    note = check(exercise, mistake.code)
+    assert note.startswith(f"Exercise {exercise.label} · not yet")
+    assert own_message(exercise, mistake, note)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)
