@@ -107,6 +107,37 @@ def test_stops_in_time_and_with_two_at_a_time(tmp_path):
     assert len(lines(file)) == 36
 
 
+def test_what_is_kept_counts_on_another_machine(tmp_path):
+    calls, files = [], (tmp_path / "soak.json", tmp_path / "page.md")
+    targets = [
+        Target("a", "same", Counted("a", calls, fails=(2,))),
+        Target("b", "b", Counted("b", calls)),
+    ]
+    first = Soak(targets, tmp_path / "here.jsonl", times=3)
+    first.run()
+    soak.keep({"exercises": first}, *files)
+    assert not first.file.exists()
+    page = files[1].read_text()
+    assert "| a | 3 | 1 | 86.46% |" in page  # 1 of 3: 1 - BetaInv(0.05; 2, 2)
+    assert "- a: seed 43: it broke" in page or "- a: seed 44: it broke" in page
+
+    kept = json.loads(files[0].read_text())["exercises"]
+    there = Soak(targets, tmp_path / "there.jsonl", times=4, kept=kept)
+    assert (there.missing(4), there.failed) == (2, 1)
+    there.run()
+    soak.keep({"exercises": there}, *files)
+    kept = json.loads(files[0].read_text())["exercises"]
+    assert (kept["a"]["current"]["runs"], kept["a"]["current"]["failed"]) == (4, 1)
+
+    changed = [Target("a", "new", Counted("a", calls)), targets[1]]
+    later = Soak(changed, tmp_path / "later.jsonl", times=4, kept=kept)
+    assert (later.missing(4), later.older["a"].runs, later.failed) == (4, 4, 0)
+    soak.keep({"exercises": later}, *files)
+    kept = json.loads(files[0].read_text())["exercises"]
+    assert (kept["a"]["current"]["runs"], kept["a"]["older"]["failed"]) == (0, 1)
+    assert "a, older: seed" in files[1].read_text()
+
+
 @pytest.mark.parametrize("runs", [20, 100, 1_000])
 def test_rule_of_three(runs):
     """Hanley and Lippman-Hand (1983): without a failure, at most about 3 in n."""
@@ -206,7 +237,9 @@ def test_a_notebook_that_fails_leaves_its_output(tmp_path):
 # ---- the command line ----------------------------------------------------------------------------
 
 
-def test_command_line(tmp_path, capsys):
+def test_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(soak, "KEPT", tmp_path / "soak.json")
+    monkeypatch.setattr(soak, "PAGE", tmp_path / "page.md")
     command = ["--exercises", "00", "--folder", str(tmp_path)]
     assert soak.main([*command, "--minutes", "0"]) == 0
     assert "2,000 runs are missing to 1,000 each" in capsys.readouterr().out
@@ -221,6 +254,12 @@ def test_command_line(tmp_path, capsys):
     capsys.readouterr()
     assert soak.main([*command, "--minutes", "0"]) == 1
     assert f"{results[0]['name']}: seed 7: wrong" in capsys.readouterr().out
+
+    assert soak.main(["--keep", "--folder", str(tmp_path)]) == 1
+    assert not (tmp_path / "exercises.jsonl").exists()
+    assert f"- {results[0]['name']}: seed 7: wrong" in (tmp_path / "page.md").read_text()
+    assert soak.main([*command, "--times", "1"]) == 1
+    assert not (tmp_path / "exercises.jsonl").read_text()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@
 the tests that are kept for grading. Without either, both. What came out is appended to files in
 ``.soak``, so that a soak may be stopped at any time and goes on where it was; results count as long
 as the notebook or exercise, what of privlab it imports, and the versions of the libraries that
-these import are the same.
+these import are the same. ``--keep`` takes what is in ``.soak`` over into a file of the project and
+writes docs/reliability.md: a soak of days may be done on several machines, one after the other.
 """
 
 import argparse
@@ -21,9 +22,9 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -40,6 +41,8 @@ from privlab.exercise import Exercise, LocalPeer, NotTried, TimeUp, time_limit
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".soak"
+#: What is known from other machines and earlier days, and the page that tells it.
+KEPT, PAGE = ROOT / "tests" / "soak.json", ROOT / "docs" / "reliability.md"
 
 #: How often, where nothing else is asked for.
 TIMES = {"notebooks": 20, "exercises": 1000}
@@ -243,6 +246,11 @@ class Tally:
     seconds: float = 0
     first: str = ""
 
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> "Tally":
+        """Read one from what is kept with the project."""
+        return cls(*(kept[each.name] for each in fields(cls)))
+
     def add(self, line: dict) -> None:
         """Count one result."""
         self.runs += 1
@@ -254,7 +262,10 @@ class Tally:
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
-            self.runs + other.runs, self.failed + other.failed, self.seconds + other.seconds
+            self.runs + other.runs,
+            self.failed + other.failed,
+            self.seconds + other.seconds,
+            self.first or other.first,
         )
 
     @property
@@ -281,6 +292,8 @@ class Soak:
         times: How often each target runs, earlier results included.
         minutes: No run starts later than this; None for no limit.
         jobs: How many run at a time.
+        kept: Of each target what is kept with the project: its fingerprint, and what a
+            :class:`Tally` says of this and of older ones.
     """
 
     def __init__(
@@ -290,6 +303,7 @@ class Soak:
         times: int,
         minutes: float | None = None,
         jobs: int = 1,
+        kept: Mapping[str, Any] | None = None,
     ):
         self.targets, self.file, self.times, self.jobs = targets, file, times, jobs
         self.end = float("inf") if minutes is None else time.monotonic() + 60 * minutes
@@ -297,6 +311,10 @@ class Soak:
         self.older: dict[str, Tally] = defaultdict(Tally)
         self._lock = threading.Lock()
         current = {target.name: target.fingerprint for target in targets}
+        for name, known in (kept or {}).items():
+            same = known["fingerprint"] == current.get(name)
+            (self.tallies if same else self.older)[name] += Tally.of(known["current"])
+            self.older[name] += Tally.of(known["older"])
         for line in self._lines():
             same = line["fingerprint"] == current.get(line["name"])
             (self.tallies if same else self.older)[line["name"]].add(line)
@@ -361,8 +379,23 @@ class Soak:
         """How many runs failed."""
         return sum(tally.failed for tally in self.tallies.values())
 
-    def table(self) -> Iterator[str]:
-        """Yield the lines of a summary; older results are those of other fingerprints."""
+    def known(self) -> dict[str, Any]:
+        """Return what is known of each target, for the project to keep."""
+
+        def rounded(tally: Tally) -> dict[str, Any]:
+            return asdict(tally) | {"seconds": round(tally.seconds, 1)}
+
+        return {
+            target.name: {
+                "fingerprint": target.fingerprint,
+                "current": rounded(self.tallies[target.name]),
+                "older": rounded(self.older[target.name]),
+            }
+            for target in self.targets
+        }
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return a summary, a head first; older results are those of other fingerprints."""
         rows = [("", "runs", "failed", "rate at most", "mean s", "older", "failed")]
         total, older = Tally(), Tally()
         for target in self.targets:
@@ -370,11 +403,19 @@ class Soak:
             rows.append(self._row(target.name, known, before))
             total += known
             older += before
-        rows.append(self._row("together", total, older))
+        return [*rows, self._row("together", total, older)]
+
+    def table(self) -> Iterator[str]:
+        """Yield the lines of a summary."""
+        rows = self.rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for name, *numbers in rows:
             texts = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
             yield "  ".join([name.ljust(widths[0]), *texts])
+        yield from self.remarks()
+
+    def remarks(self) -> Iterator[str]:
+        """Yield what failed, and what is missing."""
         for tallies, when in ((self.tallies, ""), (self.older, ", older")):
             for target in self.targets:
                 if tallies[target.name].first:
@@ -389,6 +430,44 @@ class Soak:
         bound = f"{most(known.runs, known.failed):.2%}"
         counts = (f"{known.runs:,}", f"{known.failed:,}", bound, f"{known.mean:.2f}")
         return name, *counts, f"{older.runs:,}", f"{older.failed:,}"
+
+
+# ---- what the project keeps ----------------------------------------------------------------------
+
+INTRODUCTION = """\
+# What runs again and again
+
+This page is made by `make soak SOAK=--keep`. `make soak` runs every notebook as `make test` does, \
+in a fresh kernel. And it lets every exercise judge its own reference, each time with a fresh seed \
+and with the tests that are kept for grading. A run counts as long as the notebook or the \
+exercise, what of privlab it imports and the versions of its libraries are the same; those from \
+before a change stand in the last two columns. "Rate at most" bounds from above, with 95 % \
+confidence, how often a run fails (Clopper and Pearson 1934); without a failure it is about 3 in \
+as many runs.
+"""
+
+
+def write_page(page: Path, soaks: Mapping[str, Soak]) -> None:
+    """Write what is known as a page."""
+    parts = [INTRODUCTION]
+    for kind, soak in soaks.items():
+        head, *rows = soak.rows()
+        lines = [("", *head[1:]), ("---", *["--:"] * (len(head) - 1)), *rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        remarks = "\n".join(f"- {remark}" for remark in soak.remarks())
+        parts.append(f"## {kind.capitalize()}\n\n{table}\n\n{remarks}\n")
+    page.write_text("\n".join(parts), encoding="utf-8")
+
+
+def keep(soaks: Mapping[str, Soak], file: Path, page: Path) -> None:
+    """Take the results over into the project's file and page."""
+    known = {kind: soak.known() for kind, soak in soaks.items()}
+    draft = file.with_suffix(".draft")
+    draft.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(file)
+    for soak in soaks.values():  # counted there, they must not be counted here again
+        soak.file.unlink(missing_ok=True)
+    write_page(page, soaks)
 
 
 # ---- the command line --------------------------------------------------------------------------
@@ -431,12 +510,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--minutes", type=_minutes, metavar="M", help="start nothing after M minutes; 0: only tell"
     )
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the results (.soak)")
+    parser.add_argument(
+        "--keep", action="store_true", help="run nothing: take the results over into the project"
+    )
     options = parser.parse_args(arguments)
     asked = {kind: getattr(options, kind) for kind in TIMES}
-    if not any(numbers is not None for numbers in asked.values()):
+    if options.keep or not any(numbers is not None for numbers in asked.values()):
         asked = {kind: [] for kind in TIMES}
-    good = True
-    start = time.monotonic()
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    start, soaks = time.monotonic(), {}
     for kind, numbers in asked.items():
         if numbers is None:
             continue
@@ -444,7 +526,7 @@ def main(arguments: list[str] | None = None) -> int:
         if left is not None:
             left = max(0.0, left - (time.monotonic() - start) / 60)
         notebooks = kind == "notebooks"
-        soak = Soak(
+        soak = soaks[kind] = Soak(
             notebook_targets(numbers, options.folder / "failures")
             if notebooks
             else exercise_targets(numbers),
@@ -452,16 +534,18 @@ def main(arguments: list[str] | None = None) -> int:
             options.times or TIMES[kind],
             left,
             jobs=2 if notebooks else 1,
+            kept=kept.get(kind),
         )
         try:
-            if options.minutes != 0:
+            if options.minutes != 0 and not options.keep:
                 soak.run()
         except KeyboardInterrupt:
             print("\nstopped; the same command goes on", *soak.table(), sep="\n", flush=True)
             os._exit(130)  # at once; kernels notice that they are alone and end, too
         print(f"\n{kind}", *soak.table(), sep="\n")
-        good = good and not soak.failed
-    return 0 if good else 1
+    if options.keep:
+        keep(soaks, KEPT, PAGE)
+    return 1 if any(soak.failed for soak in soaks.values()) else 0
 
 
 if __name__ == "__main__":
