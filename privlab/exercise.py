@@ -276,7 +276,10 @@ class LocalPeer:
                     raise NotImplementedError
                 yield output
 
-        return self._plain(name, _compact(self._guarded(name, lambda: list(outputs()))))
+        found = self._guarded(name, lambda: list(outputs()))
+        with contextlib.suppress(Exception):
+            return unpack(pack(_compact(found)))
+        return self._plain(name, found)  # it says what cannot cross
 
     def _value(self, name: str) -> Any:
         value = self.namespace.get(name, ...)
@@ -348,8 +351,8 @@ def _compact(outputs: list[Any], level: int = 0) -> Any:
     if level == _LEVELS or not containers:
         return outputs
     if kinds == {dict}:
-        keys = list(outputs[0])
-        form, alike = {"keys": keys}, all(map(keys.__eq__, map(list, outputs)))
+        form = {"keys": list(outputs[0])}
+        alike = len({tuple((type(key), key) for key in output) for output in outputs}) == 1
     else:
         form, alike = {"tuple": kinds == {tuple}}, len(set(map(len, outputs))) == 1
     if not alike:
@@ -382,23 +385,29 @@ def listed(outputs: Any, number: int) -> list[Any]:
 
     Raises:
         ValueError: There is another number of them.
-        TypeError, KeyError, AttributeError: They are in no such form.
+        TypeError, KeyError: They are in no such form.
     """
-    packed = isinstance(outputs, dict)
-    if packed and "columns" in outputs:
-        rows = list(zip(*(listed(each, number) for each in outputs["columns"]), strict=True))
+    if isinstance(outputs, dict) and "columns" in outputs:
+        columns = outputs["columns"]
+        # Nothing but lists, and arrays with entries, has sent as many outputs as it makes.
+        if not isinstance(columns, list) or not all(isinstance(c, list | dict) for c in columns):
+            raise TypeError("columns are lists, or packed")
+        rows = list(zip(*(listed(each, number) for each in columns), strict=True))
         if "keys" in outputs:
             rows = [dict(zip(outputs["keys"], row, strict=True)) for row in rows]
         elif not outputs["tuple"]:
             rows = list(map(list, rows))
-    else:
-        rows = outputs["values"] if packed else outputs
-        # Before they are listed: rows without entries take no room while they are an array.
-        if packed and rows.size < number:
-            raise ValueError("outputs without entries")
-    if len(rows) != number:
+        if len(rows) != number:
+            raise ValueError(f"{len(rows)} outputs where {number} were asked for")
+        return rows
+    packed = isinstance(outputs, dict)
+    rows = outputs["values"] if packed else outputs
+    if not isinstance(rows, np.ndarray if packed else list | np.ndarray):
+        raise TypeError("outputs are a list, or an array")
+    # Before they are listed: rows without entries take no room while they are an array.
+    if len(rows) != number or (packed and rows.size < number):
         raise ValueError(f"{len(rows)} outputs where {number} were asked for")
-    return rows.tolist() if packed and outputs.get("plain") else list(rows)
+    return rows.tolist() if packed and outputs["plain"] else list(rows)
 
 
 def _describe(error: BaseException) -> str:

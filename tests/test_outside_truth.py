@@ -27,7 +27,7 @@ TF Privacy's tutorials, tests of its statement           lesson 04, dp-accountin
 dp-accounting's tests                                    lesson 04, graders, here
 Opacus' documentation and tests                          Opacus as lessons call it, lesson 04, here
 Bu and others (2020), figure 4: CLT against moments      lesson 04, here
-Papernot and others (2021), Tramèr and Boneh (2021):     privlab, tests/benchmarks/fashion_mnist.py
+Tramèr and Boneh (2021), Fu and others (2024):           privlab, tests/benchmarks/fashion_mnist.py
 accuracies on Fashion-MNIST at ε = 3                     (``make bench-fashion``, not in CI)
 Clopper and Pearson (1934): exact bounds                 privlab.audit, tests/test_audit.py
 Wang and others (2004): SSIM                             privlab, tests/test_inversion.py
@@ -328,10 +328,11 @@ def test_abadi_2016_moments_accountant():
 
 
 def test_abadi_2016_strong_composition(gaussian):
-    """The same by strong composition: 9.34.
+    """The same by strong composition: 9.34; here 9.35.
 
-    The paper does not say how it splits δ: half of it goes to the steps here, half to composition.
-    A sample of a share q amplifies (ε, δ) to (qε, qδ), as the paper has it.
+    The paper does not say how it splits δ: half of it goes to the steps here, half to composition;
+    other shares give a little more or less. A sample of a share q amplifies (ε, δ) to (qε, qδ), as
+    the paper has it.
     """
     q, sigma, steps, delta = 0.01, 4, 10_000, 1e-5
     step = q * gaussian["classic_sigma"](1, delta / (2 * q * steps)) / sigma

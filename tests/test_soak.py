@@ -44,7 +44,8 @@ class Counted:
 
 
 def lines(file):
-    return [json.loads(text) for text in file.read_text().splitlines() if text]
+    found = [json.loads(text) for text in file.read_text().splitlines() if text]
+    return [line for line in found if "soak" not in line]
 
 
 # ---- what is run, and what is kept ---------------------------------------------------------------
@@ -108,34 +109,39 @@ def test_stops_in_time_and_with_two_at_a_time(tmp_path):
 
 
 def test_what_is_kept_counts_on_another_machine(tmp_path):
-    calls, files = [], (tmp_path / "soak.json", tmp_path / "page.md")
-    targets = [
-        Target("a", "same", Counted("a", calls, fails=(2,))),
-        Target("b", "b", Counted("b", calls)),
-    ]
-    first = Soak(targets, tmp_path / "here.jsonl", times=3)
+    calls, kept, page = [], tmp_path / "soak.json", tmp_path / "page.md"
+
+    def soaked(file, times, fingerprint="same"):
+        targets = [Target("a", fingerprint, Counted("a", calls, fails=(2,)))]
+        known = json.loads(kept.read_text())["exercises"] if kept.exists() else None
+        return Soak(targets, tmp_path / file, times, kept=known)
+
+    first = soaked("here.jsonl", 3)
     first.run()
-    soak.keep({"exercises": first}, *files)
-    assert not first.file.exists()
-    page = files[1].read_text()
-    assert "| a | 3 | 1 | 86.46% |" in page  # 1 of 3: 1 - BetaInv(0.05; 2, 2)
-    assert "- a: seed 43: it broke" in page or "- a: seed 44: it broke" in page
+    for again in (first, soaked("here.jsonl", 3)):  # kept twice, and read, it counts once
+        soak.keep({"exercises": again}, kept, page)
+        assert "| a | 3 | 1 | 86.46% |" in page.read_text()  # 1 of 3: 1 - BetaInv(0.05; 2, 2)
+        assert "- `a: seed 43: it broke`" in page.read_text()
 
-    kept = json.loads(files[0].read_text())["exercises"]
-    there = Soak(targets, tmp_path / "there.jsonl", times=4, kept=kept)
-    assert (there.missing(4), there.failed) == (2, 1)
+    there = soaked("there.jsonl", 5)
+    assert (there.missing(5), there.failed) == (2, 1)
     there.run()
-    soak.keep({"exercises": there}, *files)
-    kept = json.loads(files[0].read_text())["exercises"]
-    assert (kept["a"]["current"]["runs"], kept["a"]["current"]["failed"]) == (4, 1)
+    soak.keep({"exercises": there}, kept, page)
+    assert soaked("here.jsonl", 5).missing(5) == soaked("new.jsonl", 5).missing(5) == 0
 
-    changed = [Target("a", "new", Counted("a", calls)), targets[1]]
-    later = Soak(changed, tmp_path / "later.jsonl", times=4, kept=kept)
-    assert (later.missing(4), later.older["a"].runs, later.failed) == (4, 4, 0)
-    soak.keep({"exercises": later}, *files)
-    kept = json.loads(files[0].read_text())["exercises"]
-    assert (kept["a"]["current"]["runs"], kept["a"]["older"]["failed"]) == (0, 1)
-    assert "a, older: seed" in files[1].read_text()
+    changed = soaked("there.jsonl", 5, "new")
+    assert (changed.missing(5), changed.older["a"].runs, changed.failed) == (5, 5, 0)
+    soak.keep({"exercises": changed}, kept, page)
+    assert "- `a, older: seed 43: it broke`" in page.read_text()
+    assert soaked("new.jsonl", 5).missing(5) == 0  # and back again
+
+
+def test_a_page_is_not_made_by_what_failed(tmp_path):
+    target = Target("a", "same", lambda: Outcome("one\n\n# two `three` | <b>"))
+    broken = Soak([target], tmp_path / "file.jsonl", 1)
+    broken.run()
+    soak.write_page(tmp_path / "page.md", {"exercises": broken})
+    assert "- `a: one # two 'three' | <b>`\n" in (tmp_path / "page.md").read_text()
 
 
 @pytest.mark.parametrize("runs", [20, 100, 1_000])
@@ -255,11 +261,10 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert soak.main([*command, "--minutes", "0"]) == 1
     assert f"{results[0]['name']}: seed 7: wrong" in capsys.readouterr().out
 
-    assert soak.main(["--keep", "--folder", str(tmp_path)]) == 1
-    assert not (tmp_path / "exercises.jsonl").exists()
-    assert f"- {results[0]['name']}: seed 7: wrong" in (tmp_path / "page.md").read_text()
-    assert soak.main([*command, "--times", "1"]) == 1
-    assert not (tmp_path / "exercises.jsonl").read_text()
+    assert soak.main(["--keep", "--folder", str(tmp_path)]) == 0
+    assert f"- `{results[0]['name']}: seed 7: wrong`" in (tmp_path / "page.md").read_text()
+    assert soak.main([*command[:2], "--folder", str(tmp_path / "new"), "--times", "1"]) == 1
+    assert not lines(tmp_path / "new" / "exercises.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -272,6 +277,8 @@ def test_command_line(tmp_path, capsys, monkeypatch):
         (["--minutes", "-1"], "'-1' is no number from 0 up"),
         (["--minutes", "nan"], "'nan' is no number"),
         (["--hours", "1"], "unrecognized arguments"),
+        (["--keep", "--times", "3"], "--keep takes over all that is there"),
+        (["--notebooks", "--keep"], "--keep takes over all that is there"),
     ],
 )
 def test_bad_options(options, told, capsys):

@@ -24,7 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -246,11 +246,6 @@ class Tally:
     seconds: float = 0
     first: str = ""
 
-    @classmethod
-    def of(cls, kept: Mapping[str, Any]) -> "Tally":
-        """Read one from what is kept with the project."""
-        return cls(*(kept[each.name] for each in fields(cls)))
-
     def add(self, line: dict) -> None:
         """Count one result."""
         self.runs += 1
@@ -283,6 +278,21 @@ def most(runs: int, failed: int) -> float:
     return 1 - float(share_lower(runs - failed, runs, 1 - CONFIDENCE)) if runs else 1.0
 
 
+Held = dict[str, dict[str, Tally]]
+
+
+def _by_fingerprint() -> Held:
+    return defaultdict(lambda: defaultdict(Tally))
+
+
+def _tallies(held: Mapping[str, Any]) -> Held:
+    """Read what is kept of one file."""
+    return {
+        name: {key: Tally(**tally) for key, tally in by_fingerprint.items()}
+        for name, by_fingerprint in held.items()
+    }
+
+
 class Soak:
     """Runs targets in stages and keeps the results in a file, one line of JSON each.
 
@@ -292,8 +302,8 @@ class Soak:
         times: How often each target runs, earlier results included.
         minutes: No run starts later than this; None for no limit.
         jobs: How many run at a time.
-        kept: Of each target what is kept with the project: its fingerprint, and what a
-            :class:`Tally` says of this and of older ones.
+        kept: What is kept with the project: of each file its name, and of each target and
+            fingerprint in it what a :class:`Tally` says.
     """
 
     def __init__(
@@ -309,15 +319,21 @@ class Soak:
         self.end = float("inf") if minutes is None else time.monotonic() + 60 * minutes
         self.tallies: dict[str, Tally] = defaultdict(Tally)
         self.older: dict[str, Tally] = defaultdict(Tally)
+        #: The file's own name for itself, and what it holds: wherever it is, it counts once.
+        self.id, self.own = "", _by_fingerprint()
         self._lock = threading.Lock()
-        current = {target.name: target.fingerprint for target in targets}
-        for name, known in (kept or {}).items():
-            same = known["fingerprint"] == current.get(name)
-            (self.tallies if same else self.older)[name] += Tally.of(known["current"])
-            self.older[name] += Tally.of(known["older"])
         for line in self._lines():
-            same = line["fingerprint"] == current.get(line["name"])
-            (self.tallies if same else self.older)[line["name"]].add(line)
+            if "soak" in line:
+                self.id = line["soak"]
+            else:
+                self.own[line["name"]][line["fingerprint"]].add(line)
+        others = [_tallies(held) for name, held in (kept or {}).items() if name != self.id]
+        current = {target.name: target.fingerprint for target in targets}
+        for held in (self.own, *others):
+            for name, by_fingerprint in held.items():
+                for fingerprint, tally in by_fingerprint.items():
+                    same = fingerprint == current.get(name)
+                    (self.tallies if same else self.older)[name] += tally
 
     def _lines(self) -> Iterator[dict]:
         if self.file.exists():
@@ -340,6 +356,9 @@ class Soak:
         ):
             if self.file.stat().st_size:
                 out.write("\n")  # ends half a line; an empty one is no result
+            if not self.id:
+                self.id = secrets.token_hex(8)
+                out.write(json.dumps({"soak": self.id}) + "\n")
 
             def once(target: Target) -> None:
                 if time.monotonic() > self.end:
@@ -355,6 +374,7 @@ class Soak:
                 }
                 with self._lock:
                     self.tallies[target.name].add(line)
+                    self.own[target.name][target.fingerprint].add(line)
                     out.write(json.dumps(line, ensure_ascii=False) + "\n")
                     out.flush()
                     bar.update()
@@ -378,21 +398,6 @@ class Soak:
     def failed(self) -> int:
         """How many runs failed."""
         return sum(tally.failed for tally in self.tallies.values())
-
-    def known(self) -> dict[str, Any]:
-        """Return what is known of each target, for the project to keep."""
-
-        def rounded(tally: Tally) -> dict[str, Any]:
-            return asdict(tally) | {"seconds": round(tally.seconds, 1)}
-
-        return {
-            target.name: {
-                "fingerprint": target.fingerprint,
-                "current": rounded(self.tallies[target.name]),
-                "older": rounded(self.older[target.name]),
-            }
-            for target in self.targets
-        }
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return a summary, a head first; older results are those of other fingerprints."""
@@ -452,21 +457,30 @@ def write_page(page: Path, soaks: Mapping[str, Soak]) -> None:
     parts = [INTRODUCTION]
     for kind, soak in soaks.items():
         head, *rows = soak.rows()
-        lines = [("", *head[1:]), ("---", *["--:"] * (len(head) - 1)), *rows]
+        lines = [head, ("---", *["--:"] * (len(head) - 1)), *rows]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        remarks = "\n".join(f"- {remark}" for remark in soak.remarks())
-        parts.append(f"## {kind.capitalize()}\n\n{table}\n\n{remarks}\n")
+        # What a failed run said is anything.
+        *failures, missing = (" ".join(remark.split()) for remark in soak.remarks())
+        told = "".join(f"- `{failure.replace('`', chr(39))}`\n" for failure in failures)
+        parts.append(f"## {kind.capitalize()}\n\n{table}\n\n{told}{missing}\n")
     page.write_text("\n".join(parts), encoding="utf-8")
 
 
 def keep(soaks: Mapping[str, Soak], file: Path, page: Path) -> None:
-    """Take the results over into the project's file and page."""
-    known = {kind: soak.known() for kind, soak in soaks.items()}
+    """Take the results over into the project's file and page; once more changes nothing."""
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for kind, soak in soaks.items():
+        if soak.own:
+            kept.setdefault(kind, {})[soak.id] = {
+                name: {
+                    key: asdict(tally) | {"seconds": round(tally.seconds, 1)}
+                    for key, tally in by_fingerprint.items()
+                }
+                for name, by_fingerprint in soak.own.items()
+            }
     draft = file.with_suffix(".draft")
-    draft.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draft.replace(file)
-    for soak in soaks.values():  # counted there, they must not be counted here again
-        soak.file.unlink(missing_ok=True)
     write_page(page, soaks)
 
 
@@ -515,7 +529,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     asked = {kind: getattr(options, kind) for kind in TIMES}
-    if options.keep or not any(numbers is not None for numbers in asked.values()):
+    if options.keep and (options.times, options.minutes, *asked.values()) != (None,) * 4:
+        parser.error("--keep takes over all that is there: of the others it goes with --folder")
+    if not any(numbers is not None for numbers in asked.values()):
         asked = {kind: [] for kind in TIMES}
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     start, soaks = time.monotonic(), {}
@@ -545,6 +561,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\n{kind}", *soak.table(), sep="\n")
     if options.keep:
         keep(soaks, KEPT, PAGE)
+        return 0
     return 1 if any(soak.failed for soak in soaks.values()) else 0
 
 

@@ -138,13 +138,13 @@ class StepsLeft(Exercise):
         if steps < 0 or steps != int(steps):
             raise Wrong(f"{told} Steps are whole numbers of at least 0.")
 
-        def cost(number: int) -> float:
+        def with_more(number: int) -> float:
             return sampled_epsilon((*history, (noise, rate, number)), delta)
 
-        spent = math.inf if steps > _MOST else cost(int(steps)) if steps else 0.0
+        spent = math.inf if steps > _MOST else with_more(int(steps)) if steps else 0.0
         # If so many fitted, more than the waste that is allowed would be left.
         more = math.floor((min(steps, _MOST) + 1) / (1 - self.waste)) + 1
-        if spent <= epsilon * (1 + self.slack) and cost(more) > epsilon:
+        if spent <= epsilon * (1 + self.slack) and with_more(more) > epsilon:
             return f"{steps:g} steps after {len(history)} parts: PLD confirms ε = {spent:.3f}."
         most = _most(history, noise, rate, epsilon, delta)
         if steps > 50 * most:

@@ -360,7 +360,7 @@ class SandboxPeer:
         # The process inside need not be honest about how many there are, or about anything else.
         try:
             return listed(outputs, len(choices))
-        except (TypeError, ValueError, KeyError, AttributeError):
+        except (TypeError, ValueError, KeyError):
             raise Wrong(f"What `{name}` gives cannot be read.") from None
 
     def close(self) -> None:

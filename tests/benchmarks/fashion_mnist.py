@@ -14,7 +14,10 @@ What makes the difference:
 What limits it: the last row is the same training without noise. What to hold against it: the
 settings were found on the training images (50,000 to train, 10,000 to judge: ``--validate``; some
 30 tries), and those tries are not in ε. The published figures have the same gap. The standard error
-of an accuracy near 90 % on 10,000 images is 0.3 points.
+of an accuracy near 90 % on 10,000 images is 0.3 points: what differs by less is level.
+DPSUR's ε is disputed: its accounting overlooks that selective release changes the sampling
+probability (Huang and Xie, "Revisiting Privacy Amplification by Subsampling in Selective Release
+DPSGD", 2026).
 
 Not measured: the published methods themselves (their figures are cited, not run), other ε, networks.
 """  # noqa: E501 - a list of the page
@@ -44,12 +47,15 @@ EPSILON, DELTA = 3.0, 1e-5
 STEPS, MAX_GRAD_NORM, LEARNING_RATE, MOMENTUM = 100, 1.0, 60.0, 0.9
 RUNS = 3
 
-#: Test accuracy at ε = 3, δ = 1e-5, as listed by Jie Fu et al., "DPSUR: Accelerating Differentially
+#: Test accuracy at ε = 3, δ = 1e-5: handcrafted features by Florian Tramèr and Dan Boneh,
+#: "Differentially Private Learning Needs Better Features (or Much More Data)" (2021), as in the
+#: main table of its repository; the others by Jie Fu et al., "DPSUR: Accelerating Differentially
 #: Private Stochastic Gradient Descent Using Selective Update and Release" (2024), table 2.
 PUBLISHED = {
-    "DP-SGD (Abadi et al. 2016)": 0.8472,
-    "tempered sigmoids (Papernot et al. 2021)": 0.8629,
-    "handcrafted features (Tramèr and Boneh 2021)": 0.8901,
+    "DP-SGD (Abadi et al. 2016), as run by Fu et al. (2024)": 0.8472,
+    "tempered sigmoids (Papernot et al. 2021), as listed by Fu et al.": 0.8629,
+    "a CNN on handcrafted features (Tramèr and Boneh 2021)": 0.890,
+    "a linear model on handcrafted features (Tramèr and Boneh 2021)": 0.897,
     "DPSUR (Fu et al. 2024)": 0.8971,
 }
 
@@ -152,18 +158,19 @@ def main() -> int:
     budgets = ", ".join(f"{value:.3f} {name}" for name, value in spent.items())
     rows.append([f"**this**, mean of {len(found)}", f"**{mean:.2%}** ({each})", budgets])
     rows.append(["the same without noise", f"{noiseless:.2%}", "∞"])
-    passed = [name for name, value in PUBLISHED.items() if mean > value]
+    error = math.sqrt(mean * (1 - mean) / len(y_test))
+    above = sum(mean - value > error for value in PUBLISHED.values())
+    level = sum(abs(mean - value) <= error for value in PUBLISHED.values())
     bench.finish(
         "fashion_mnist", __doc__, options, started, ["torch", "dp-accounting", "opacus"],
         tables=[{"head": ["", "test accuracy", "ε"], "rows": rows}],
         sentence=(
             f"{mean:.2%} on {len(X_test):,} images at ε = {EPSILON:g} (noise multiplier "
-            f"{sigma:.3f}, {STEPS} steps), above {len(passed)} of {len(PUBLISHED)} published "
-            "figures, which Fu et al. (2024) list in table 2."
+            f"{sigma:.3f}, {STEPS} steps): above {above} of {len(PUBLISHED)} published figures by "
+            f"more than the standard error of {100 * error:.1f} points, and level with {level}."
         ),
     )  # fmt: skip
-    beaten = mean > PUBLISHED["handcrafted features (Tramèr and Boneh 2021)"]
-    return 0 if beaten or options.quick else 1
+    return 0 if above + level == len(PUBLISHED) or options.quick else 1
 
 
 if __name__ == "__main__":
