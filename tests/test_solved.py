@@ -1,7 +1,7 @@
 """Each lesson with every exercise solved: it runs through, and every check says so.
 
-Only what answers can change is run, and what that needs; the rest of a notebook comes out as it is
-committed, which nbval sees to.
+Only what answers can change is run, and what that needs, as far as the names in the code tell; the
+rest of a notebook comes out as it is committed, which nbval sees to. `privlab solutions` runs all.
 """
 
 import ast

@@ -143,10 +143,21 @@ class Race:
         return median(cost.cpu for cost in self.costs[way][size])
 
     def ratio(self, way: str, base: str, size: Any) -> tuple[float, float, float]:
-        """Return median, lowest and highest ratio of CPU times, each of two runs of one round."""
-        pairs = zip(self.costs[way][size], self.costs[base][size], strict=False)
-        ratios = [cost.cpu / first.cpu for cost, first in pairs]
+        """Return median, lowest and highest ratio of CPU times, each of two runs of one round.
+
+        Where one of the two ran once and the other more often, it is the ratio of the medians.
+        """
+        costs, firsts = self.costs[way][size], self.costs[base][size]
+        if len(costs) != len(firsts):
+            return (self.cpu(way, size) / self.cpu(base, size),) * 3
+        ratios = [cost.cpu / first.cpu for cost, first in zip(costs, firsts, strict=True)]
         return median(ratios), min(ratios), max(ratios)
+
+    def divide(self, way: str, repeats: Mapping[Any, int]) -> None:
+        """Divide the costs of a way that did its work several times, by size."""
+        for size, costs in self.costs[way].items():
+            for cost in costs:
+                cost.cpu, cost.wall = cost.cpu / repeats[size], cost.wall / repeats[size]
 
     def exponent(self, way: str, sizes: Sequence[float] | None = None) -> float | None:
         """Return p where the CPU time grows like size to the power of p; None for one size."""
@@ -267,7 +278,7 @@ def raw(result: Race) -> dict:
     """Return all costs as plain data, for the stored result."""
     return {
         way: {
-            str(size): [[round(c.cpu, 4), round(c.wall, 4)] for c in costs]
+            str(size): [[float(f"{c.cpu:.4g}"), float(f"{c.wall:.4g}")] for c in costs]
             for size, costs in by_size.items()
         }
         for way, by_size in result.costs.items()

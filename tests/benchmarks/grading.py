@@ -5,7 +5,7 @@ typical mistake, one in five missing. ``privlab grade`` takes them from the fold
 and tables, with the hidden tests, each answer in a sandbox. nbgrader 0.9.6 (``autograde``, the
 class in one run) and otter-grader 7.0.0 (``otter run``, one notebook at a time) grade the first few
 of the same notebooks with the same tests. Their points must agree with privlab's; where they do
-not, the sentence below says so.
+not, the sentence below says so. Everything runs once.
 
 The peers run the whole lesson for each student; ``privlab grade`` runs the lines that the answers
 need, two students at a time. What is left are the tests themselves: a lesson whose answers are
@@ -216,9 +216,10 @@ def main() -> int:
                 if points.get(student, 0) != ours[student]
             ]
 
+    shared = min(max(by_size) for by_size in result.costs.values() if by_size)
+
     def wall(way: str) -> str:
-        size = max(result.costs[way])
-        return f"{60 * size / result.costs[way][size][0].wall:.1f} ({size} students)"
+        return f"{60 * shared / result.costs[way][shared][0].wall:.1f}"
 
     ratios = [
         f"{way} takes {bench.short(result.ratio(way, BASE, max(by_size))[0])} times the CPU time "
@@ -232,7 +233,7 @@ def main() -> int:
             bench.table(
                 result, BASE, sizes, "students",
                 lambda size, cpu: f"{bench.short(60 * size / cpu)} a CPU minute",
-                {"a minute of wall time": wall},
+                {f"a minute of wall time ({shared} students)": wall},
             )
         ],
         sentence=f"{'; '.join(ratios) or 'No peer ran'}. "

@@ -43,11 +43,16 @@ nothing stored: `BENCH=--quick`). It is not part of `make test`: what stands her
 How to read it. Ways to do the same work run in turns in one run, each round in another order. A \
 cell shows the median CPU time (user and system, of the process and of all it started; wall times \
 are in the stored results, since the machine may be busy) or a rate computed from it. × 8 means: \
-8 times the CPU time of the way in bold; in brackets, the lowest and the highest ratio of the \
-rounds. A way that took more than some 15 seconds runs once. "Grows like n^1.0" is a straight line \
-fitted to the logarithms of size and time; over three sizes it shows the order, no more. All \
-libraries work with one thread. (pytest-benchmark times one function in one process; here whole \
-programs take turns, some in environments of their own.) Peers that are no dependency of the \
+8 times the CPU time of the way in bold. This is the median of the ratios of the rounds, so it may \
+differ from the quotient of two cells; in brackets, the lowest and the highest of them. A way that \
+took more than 15 CPU seconds in its first round runs once, and is compared with the median of the \
+way in bold. (In the grading, everything runs once.) "Grows like n^1.0" is a straight line fitted \
+to the logarithms of size and time, fixed costs included: where those dominate (the start of a \
+process, for example), it is near n^0 and says nothing about larger sizes. Numerical libraries are \
+told to use one thread. Programs that start processes of their own (Ray, TensorFlow Federated, \
+MPyC, the graders) may still use more than one core; their CPU times are added up. \
+(pytest-benchmark times one function in one process; here whole programs take turns, some in \
+environments of their own.) Peers that are no dependency of the \
 course get a virtual environment of their own below `.venv/peers`.
 """
 

@@ -29,7 +29,7 @@ def model(private: bool, size: int) -> tf.keras.Model:
     layers = [conv, tf.keras.layers.Flatten(), tf.keras.layers.Dense(10)]
     made = tf.keras.Sequential(layers)
     if private:
-        made = tfp.DPSequential(1.0, 1.0, use_xla=False, layers=layers)
+        made = tfp.DPSequential(1.0, 1.0, layers=layers)
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     made.compile(tf.keras.optimizers.SGD(0.1), loss)
     return made

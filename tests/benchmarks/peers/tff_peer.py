@@ -15,6 +15,8 @@ from serve import serve
 from privlab import processes
 
 logging.getLogger("tensorflow").setLevel(logging.CRITICAL)
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
 processes.end_with_me()  # so does the worker that TFF starts
 
 
