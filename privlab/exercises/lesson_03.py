@@ -9,7 +9,7 @@ import pandas as pd
 from ..audit import AuditReport
 from ..data import load_adult
 from ..exercise import Answers, Exercise, Mistake, Wrong, mapping, number
-from .audited import EPSILONS, LearnersMechanism, Neighbours, audit_answer
+from .audited import EPSILONS, SAMPLES, LearnersMechanism, Neighbours, audit_answer
 
 #: Calls behind each measured share or scale. A share is then within 0.04 of the truth, a mean of
 #: absolute Laplace noise within 8 %, each at five standard errors: missed once in 1.7 million.
@@ -1028,20 +1028,24 @@ def noisy_mean(values, low, high, epsilon, rng):
         return both
 
     def _audit(
-        self, answers: Answers, pairs: Sequence[Neighbours], rng: np.random.Generator
+        self,
+        answers: Answers,
+        pairs: Sequence[Neighbours],
+        rng: np.random.Generator,
+        samples: int = SAMPLES,
     ) -> str:
         mechanism = LearnersMechanism(answers, "noisy_mean", lambda data, epsilon: (*data, epsilon))
 
         def explain(report: AuditReport) -> str:
             return self._diagnosis(answers, rng)
 
-        return audit_answer(mechanism, pairs, rng, explain=explain)
+        return audit_answer(mechanism, pairs, rng, explain=explain, samples=samples)
 
     def test_private(self, answers: Answers, rng: np.random.Generator) -> str:
         """Audit the mean."""
         # Among other pairs the one that shows most is missed now and then, by itself hardly.
         self._audit(answers, _MEAN_PAIRS[1:2], rng)
-        return self._audit(answers, _MEAN_PAIRS, rng)
+        return self._audit(answers, _MEAN_PAIRS, rng, samples=20_000)
 
     def test_sensitivity(self, answers: Answers, rng: np.random.Generator) -> None:
         """Audit where the largest |value| is far from high − low."""
