@@ -609,9 +609,12 @@ class _Run:
 
 #: Finds the noise with PLD: tighter than RDP, and on this grid much faster.
 _NOISE_FOR = """
+from functools import cache
+
 import dp_accounting as dpa
 from dp_accounting import pld
 
+@cache
 def noise_for(epsilon, delta, rate, steps):
     def event(noise):
         step = dpa.PoissonSampledDpEvent(rate, dpa.GaussianDpEvent(noise))
