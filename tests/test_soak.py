@@ -136,6 +136,17 @@ def test_what_is_kept_counts_on_another_machine(tmp_path):
     assert soaked("new.jsonl", 5).missing(5) == 0  # and back again
 
 
+def test_a_file_without_a_name_is_kept_once(tmp_path):
+    targets, file = [Target("a", "same", Counted("a", []))], tmp_path / "file.jsonl"
+    kept, page = tmp_path / "kept.json", tmp_path / "page.md"
+    Soak(targets, file, 2).run()
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines(file)))
+    for _ in range(2):
+        soak.keep({"exercises": Soak(targets, file, 2)}, kept, page)
+    (held,) = json.loads(kept.read_text())["exercises"].values()
+    assert held["a"]["same"]["runs"] == 2
+
+
 def test_a_page_is_not_made_by_what_failed(tmp_path):
     target = Target("a", "same", lambda: Outcome("one\n\n# two `three` | <b>"))
     broken = Soak([target], tmp_path / "file.jsonl", 1)

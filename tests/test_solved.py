@@ -135,7 +135,7 @@ def test_each_stub_is_replaced():
 
 
 @pytest.mark.parametrize(
-    ("text", "names"),
+    ("text", "taken"),
     [
         ("y = x + 1\nz = y", {"x"}),
         ("x = x + 1", {"x"}),
@@ -144,8 +144,8 @@ def test_each_stub_is_replaced():
         ("a.b[c] += d", {"a", "c", "d"}),
     ],
 )
-def test_names_that_a_cell_reads(text, names):
-    assert reads(text) == names
+def test_names_that_a_cell_reads(text, taken):
+    assert reads(text) == taken
 
 
 def test_what_no_answer_changes_is_left_out():

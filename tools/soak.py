@@ -343,6 +343,13 @@ class Soak:
                 except json.JSONDecodeError:  # a machine that stopped left half a line
                     continue
 
+    def sign(self) -> None:
+        """Give the file a name of its own, if it has none."""
+        if not self.id:
+            self.id = secrets.token_hex(8)
+            with self.file.open("a", encoding="utf-8") as out:
+                out.write(f"\n{json.dumps({'soak': self.id})}\n")
+
     def missing(self, goal: int) -> int:
         """Return how many runs are left until each target has some number of them."""
         return sum(max(0, goal - self.tallies[target.name].runs) for target in self.targets)
@@ -350,15 +357,13 @@ class Soak:
     def run(self) -> None:
         """Run what is missing: stage by stage, in each stage the quickest first."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.sign()
         with (
             self.file.open("a", encoding="utf-8") as out,
             tqdm(total=self.missing(self.times), unit="run", smoothing=0) as bar,
         ):
             if self.file.stat().st_size:
                 out.write("\n")  # ends half a line; an empty one is no result
-            if not self.id:
-                self.id = secrets.token_hex(8)
-                out.write(json.dumps({"soak": self.id}) + "\n")
 
             def once(target: Target) -> None:
                 if time.monotonic() > self.end:
@@ -471,6 +476,7 @@ def keep(soaks: Mapping[str, Soak], file: Path, page: Path) -> None:
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for kind, soak in soaks.items():
         if soak.own:
+            soak.sign()
             kept.setdefault(kind, {})[soak.id] = {
                 name: {
                     key: asdict(tally) | {"seconds": round(tally.seconds, 1)}
