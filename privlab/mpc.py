@@ -177,7 +177,7 @@ def _run_once(job: dict, inputs: Sequence[Any], options: list[str], end: float) 
         waiting = list(names)
         while waiting:
             codes = {name: machine.exit_code(name) for name in waiting}
-            if any(codes.values()):
+            if any(codes.values()) or _left(machine, names):
                 # The others wait for the one that failed: they are ended with the folder.
                 raise RuntimeError(_blame(machine, names))
             waiting = [name for name, code in codes.items() if code is None]
@@ -185,25 +185,31 @@ def _run_once(job: dict, inputs: Sequence[Any], options: list[str], end: float) 
                 logs = "\n".join(f"{name}: {machine.log(name)[-2000:]}" for name in names)
                 raise TimeoutError(f"the parties took more than {end - start:.0f} s:\n{logs}")
             time.sleep(0.02)
-        found = []
-        for name in names:
-            file = machine.folder / f"{name}.report"
-            if not file.exists():
-                raise RuntimeError(f"{name} ended before its program did:\n{machine.log(name)}")
-            found.append(unpack(json.loads(file.read_text(encoding="utf-8"))))
-        return found
+        texts = [_report_file(machine, name).read_text(encoding="utf-8") for name in names]
+        return [unpack(json.loads(text)) for text in texts]
+
+
+def _report_file(machine: Processes, name: str) -> Path:
+    return machine.folder / f"{name}.report"
+
+
+def _left(machine: Processes, names: list[str]) -> list[str]:
+    """Return which parties ended without an error, and without a report."""
+    ended = [name for name in names if machine.exit_code(name) == 0]
+    return [name for name in ended if not _report_file(machine, name).exists()]
 
 
 def _blame(machine: Processes, names: list[str]) -> str:
-    """Say which party failed; those who lose the connection to it fail as well."""
+    """Say which party failed or left; those who lose the connection to it fail as well."""
     end = time.monotonic() + _GRACE
     while True:
         codes = {name: machine.exit_code(name) for name in names}
-        guilty = [name for name in names if codes[name] == _FAILED]
-        late = time.monotonic() > end
-        if guilty or late:
+        left = _left(machine, names)
+        guilty = [name for name in names if codes[name] == _FAILED or name in left]
+        if guilty or time.monotonic() > end:
             name = (guilty or [name for name in names if codes[name]])[0]
-            return f"{name} ended with code {codes[name]}:\n{machine.log(name)[-4000:]}"
+            how = "before its program did" if name in left else f"with code {codes[name]}"
+            return f"{name} ended {how}:\n{machine.log(name)[-4000:]}"
         time.sleep(0.05)
 
 
@@ -211,19 +217,20 @@ def _blame(machine: Processes, names: list[str]) -> str:
 
 
 def cost_table(reports: Sequence[Report]) -> pd.DataFrame:
-    """Return what each case costs, from runs with no delay and, for the rounds, two longer ones.
+    """Return what each case costs, from runs with no delay and, for the rounds, one long delay.
 
     A round is a message that cannot leave before another has come: it adds one delay to the wall
-    time, however many messages travel beside it. The slope is taken between two delays above 0: to
-    hold messages back at all costs some time by itself. Times are those of the slowest party in the
+    time, however many messages travel beside it. So the whole delays until the result are the
+    rounds, as long as all else takes less than nine tenths of a delay. (The last tenth is for
+    parties that do not start in the same moment.) Times are those of the slowest party in the
     fastest repetition.
 
     Args:
-        reports: Of :func:`run_parties` with the delay 0 alone, or with 0 and two others.
+        reports: Of :func:`run_parties` with the delay 0 alone, or with 0 and another.
 
     Returns:
         A row a case, in the order of the cases: ``kB a party`` (mean over parties), ``ms`` without
-        delay, and with three delays ``rounds`` (not rounded).
+        delay, and with two delays ``rounds``, a whole number.
 
     Raises:
         ValueError: The delays are others, or a case cannot be a label (is not hashable).
@@ -231,8 +238,8 @@ def cost_table(reports: Sequence[Report]) -> pd.DataFrame:
     import pandas as pd
 
     delays = sorted({report.delay for report in reports})
-    if len(delays) not in (1, 3) or delays[0] != 0:
-        raise ValueError(f"reports must have the delay 0 alone or with two others, not {delays}")
+    if len(delays) not in (1, 2) or delays[0] != 0:
+        raise ValueError(f"reports must have the delay 0 alone or with one other, not {delays}")
     slowest: dict[tuple, float] = {}
     sent: dict[Any, list[int]] = {}
     for report in reports:
@@ -247,8 +254,8 @@ def cost_table(reports: Sequence[Report]) -> pd.DataFrame:
         seconds = [min(taken for run, taken in slowest.items() if run[:2] == (case, delay))
                    for delay in delays]  # fmt: skip
         row = {"kB a party": sum(counted) / len(counted) / 1000, "ms": 1000 * seconds[0]}
-        if len(delays) == 3:
-            row["rounds"] = (seconds[2] - seconds[1]) / (delays[2] - delays[1])
+        if len(delays) == 2:
+            row["rounds"] = math.floor(seconds[1] / delays[1] + 0.1)
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(list(sent)))
 
@@ -382,12 +389,12 @@ def draw_costs(sent: Mapping[int, pd.DataFrame], cost: pd.DataFrame, trip: float
     left.legend(loc="upper left", fontsize=9)
     plots.label(left, "Bytes on the wire", "numbers in the vector", "kB that a party sends")
 
-    places, waiting = range(len(cost)), cost["rounds"].round() * trip / 2
+    places, waiting = range(len(cost)), cost["rounds"] * trip / 2
     shown = [colours.get(what, plots.GREY) for what, _ in cost.index]
     right.barh(places, cost["ms"], color="black", height=0.6)
     right.barh(places, waiting, left=cost["ms"], color=shown, height=0.6)
     for place, rounds, end in zip(places, cost["rounds"], cost["ms"] + waiting, strict=True):
-        right.text(end, place, f" {rounds:.0f} rounds", va="center", fontsize=9)
+        right.text(end, place, f" {rounds} rounds", va="center", fontsize=9)
     right.set_yticks(places, [f"{what}, {number:,} numbers" for what, number in cost.index])
     right.set_xlim(0, 1.25 * (cost["ms"] + waiting).max())
     right.invert_yaxis()

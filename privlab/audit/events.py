@@ -8,8 +8,9 @@ samples, so nothing in this module can cause a false alarm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -46,9 +47,14 @@ class Partition:
         frequent = counts >= max(6, 2e-4 * len(values))
         if frequent.sum() > MOST_ATOMS:
             frequent[np.argsort(-counts)[MOST_ATOMS:]] = False
-        rest = np.repeat(distinct[~frequent], counts[~frequent])
-        edges = np.unique(np.quantile(rest, CUTS)) if len(rest) > 30 else np.empty(0)
-        return cls(distinct[frequent], np.empty(0) if only_atoms else edges)
+        rest = np.repeat(distinct[~frequent], counts[~frequent])  # sorted
+        edges = np.empty(0)
+        if len(rest) > 30 and not only_atoms:
+            # np.quantile would take most of the time of an audit's first rounds.
+            low, part = np.divmod(CUTS * (len(rest) - 1), 1)
+            low = low.astype(int)
+            edges = np.unique(rest[low] + part * (rest[low + 1] - rest[low]))
+        return cls(distinct[frequent], edges)
 
     @property
     def size(self) -> int:
@@ -286,11 +292,8 @@ def learn(
     fitted = {name: values[fit] for name, values in columns.items()}
     parts = _fit_parts(fitted, first[fit])
     held_out = {name: values[rest] for name, values in columns.items()}
-    best: dict[str, list[Event]] = {"cautious": [], "hopeful": [], "rare": []}
-    for score in _scores(parts, fitted, first[fit]):
-        for criterion, event in _thresholds(score, names, held_out, first[rest], goal):
-            best[criterion].append(event)
-    return _choose_events(best)
+    scores = list(_scores(parts, fitted, first[fit]))
+    return _choose_events(_thresholds(scores, names, held_out, first[rest], goal))
 
 
 def _choose_columns(table: Table, first: np.ndarray) -> list[str]:
@@ -341,60 +344,81 @@ def _scores(parts: Sequence[Likelihood], columns: Features, first: np.ndarray) -
 
 
 def _thresholds(
-    score: Score, names: Sequence[str], columns: Features, first: np.ndarray, goal: Goal
-) -> Iterator[tuple[str, Event]]:
-    """Find the best threshold by each criterion, on either side and in favour of either."""
-    scores = score(columns)
+    scores: Sequence[Score], names: Sequence[str], columns: Features, first: np.ndarray, goal: Goal
+) -> Iterator[list[Event]]:
+    """Find thresholds by each criterion; for each, yield the events that are worth a choice.
+
+    Of every score, the best threshold is looked at on either side and in favour of either data set.
+    """
+    cuts = [_cuts(score(columns), first) for score in scores]
+    thresholds, above, ones = map(np.concatenate, zip(*cuts, strict=True))
+    owner = np.repeat(np.arange(len(scores)), [len(cut[0]) for cut in cuts])
+    size, all_ones = len(first), first.sum()
+    # Four events a threshold: at least it or below it, in favour of the first data set or the
+    # second. Those of all scores are weighed at once.
+    total = np.stack([above] * 2 + [size - above] * 2)
+    firsts = np.stack([ones, all_ones - ones])
+    favoured = np.stack([firsts[0], total[0] - firsts[0], firsts[1], total[2] - firsts[1]])
+    runs = np.broadcast_to([[all_ones], [size - all_ones]] * 2, total.shape)
+    enough = (total >= FEWEST) & (2 * favoured >= total)
+    kinds, positions = np.nonzero(enough)
+    groups = 4 * owner[positions] + kinds
+    for bounds in _promises(favoured[enough], total[enough], runs[enough], size, goal):
+        order = np.lexsort((-bounds, groups))
+        best = order[np.unique(groups[order], return_index=True)[1]]
+        most = bounds.max()  # there is one: the whole line
+        best = best[bounds[best] >= most - COSTLIEST] if most > NOTHING else best[:1]
+        yield [
+            Event(
+                names,
+                scores[owner[positions[place]]],
+                float(thresholds[positions[place]]),
+                bool(kinds[place] < 2),
+                int(kinds[place] % 2),
+                float(bounds[place]),
+            )
+            for place in best
+        ]
+
+
+def _cuts(scores: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return thresholds; how many scores reach them, and how many of these with the first data."""
     order = np.argsort(-scores)
     scores, ones = scores[order], np.cumsum(first[order])
-    last = _few(np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1))
-    size, thresholds = len(scores), scores[last]
-    # Four events a threshold: at least it or below it, in favour of the first data set or the
-    # second. All are weighed at once.
-    total = np.stack([last + 1.0] * 2 + [size - last - 1.0] * 2)
-    firsts = np.stack([ones[last], ones[-1] - ones[last]])
-    favoured = np.stack([firsts[0], total[0] - firsts[0], firsts[1], total[2] - firsts[1]])
-    runs = np.broadcast_to([[ones[-1]], [size - ones[-1]]] * 2, total.shape)
-    enough = (total >= FEWEST) & (2 * favoured >= total)
-    promises = _promises(favoured[enough], total[enough], runs[enough], size, goal)
-    which, positions = np.nonzero(enough)
-    for kind in np.unique(which):
-        above, favours = kind < 2, int(kind % 2)
-        for criterion, bounds in promises.items():
-            best = np.flatnonzero(which == kind)[np.argmax(bounds[which == kind])]
-            threshold, promise = float(thresholds[positions[best]]), float(bounds[best])
-            yield criterion, Event(names, score, threshold, bool(above), favours, promise)
+    last = _few(np.flatnonzero(np.append(scores[1:] != scores[:-1], True)))
+    return scores[last], last + 1.0, ones[last]
 
 
 def _promises(
     hits: np.ndarray, total: np.ndarray, runs: np.ndarray, size: int, goal: Goal
-) -> dict[str, np.ndarray]:
-    """Guess how much epsilon events will prove, by three criteria."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Guess how much epsilon events will prove: cautiously, hopefully, and only if rare."""
     more = max(goal.runs / size, 1.0)
     shrunk = total / (total + 0.7)
     hopeful = epsilon_lower(hits * more * shrunk, total * more, runs * more, goal.alpha, goal.delta)
-    return {
-        "cautious": epsilon_lower(hits, total, runs, max(goal.alpha, 1e-3), goal.delta),
-        "hopeful": hopeful,
-        "rare": np.where(total < RARE * size, hopeful, NOTHING),
-    }
+    cautious = epsilon_lower(hits, total, runs, max(goal.alpha, 1e-3), goal.delta)
+    return cautious, hopeful, np.where(total < RARE * size, hopeful, NOTHING)
 
 
 def _few(positions: np.ndarray, most: int = 100) -> np.ndarray:
     """Thin out many positions; those near both ends stay dense."""
     if len(positions) <= most:
         return positions
-    near = np.geomspace(1, len(positions), 40).astype(int)
-    even = np.linspace(0, len(positions) - 1, 40).astype(int)
-    return positions[np.unique(np.concatenate([near - 1, len(positions) - near, even]))]
+    return positions[_dense_near_ends(len(positions))]
 
 
-def _choose_events(best: dict[str, list[Event]]) -> list[Event]:
+@lru_cache
+def _dense_near_ends(size: int) -> np.ndarray:
+    near = np.geomspace(1, size, 40).astype(int)
+    even = np.linspace(0, size - 1, 40).astype(int)
+    return np.unique(np.concatenate([near - 1, size - near, even]))
+
+
+def _choose_events(criteria: Iterable[list[Event]]) -> list[Event]:
     """Take the best event by each criterion, a simpler one where it is nearly as good."""
     chosen: dict[tuple, Event] = {}
-    for events in best.values():
-        most = max(event.promise for event in events)  # the event of the whole line is there
-        event = max((each for each in events if each.promise >= most - COSTLIEST), key=_worth)
+    for events in criteria:
+        event = max(events, key=_worth)
         if event.promise > NOTHING or not chosen:
             chosen[event.score.name, event.threshold, event.above, event.favours] = event
     return list(chosen.values())
