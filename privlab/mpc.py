@@ -40,6 +40,7 @@ Program = Callable[..., Coroutine[Any, Any, Any]]
 
 _HOST = "127.0.0.1"
 _FAILED = 3  # a party's exit code where the program itself fails
+_TAKEN = "address already in use"  # what a party prints that cannot listen
 _GRACE = 2  # seconds to find out which party failed first
 _ATTEMPTS = 3  # somebody else may take a free port before the party does
 
@@ -86,7 +87,9 @@ def run_parties(
             imports what else it needs.
         inputs: What each party alone gets as ``own``: numbers, text, lists, dicts, arrays.
         cases: What the program runs for, one after the other.
-        delays: Seconds that each message is held back before it is sent, for every case.
+        delays: Seconds that each message is held back before it is sent, for every case. Nothing is
+            held back that a party sends after its program has returned: every party must wait for
+            the last output.
         repeats: How often each case runs with each delay.
         threshold: How many parties may pool their shares and learn nothing, below half of all;
             MPyC's default is (parties - 1) // 2.
@@ -135,7 +138,7 @@ def run_parties(
             found = _run_once(job, inputs, options, end)
             break
         except RuntimeError as problem:
-            if "address already in use" not in str(problem) or attempt == _ATTEMPTS - 1:
+            if _TAKEN not in str(problem) or attempt == _ATTEMPTS - 1:
                 raise
     return [
         Report(party, cases[entry.pop("case")], **entry)
@@ -177,8 +180,8 @@ def _run_once(job: dict, inputs: Sequence[Any], options: list[str], end: float) 
         waiting = list(names)
         while waiting:
             codes = {name: machine.exit_code(name) for name in waiting}
-            if any(codes.values()) or _left(machine, names):
-                # The others wait for the one that failed: they are ended with the folder.
+            if any(codes.values()) or _left(machine, codes):
+                # The others wait for the one that failed or left: they are ended with the folder.
                 raise RuntimeError(_blame(machine, names))
             waiting = [name for name, code in codes.items() if code is None]
             if waiting and time.monotonic() > end:
@@ -193,9 +196,9 @@ def _report_file(machine: Processes, name: str) -> Path:
     return machine.folder / f"{name}.report"
 
 
-def _left(machine: Processes, names: list[str]) -> list[str]:
-    """Return which parties ended without an error, and without a report."""
-    ended = [name for name in names if machine.exit_code(name) == 0]
+def _left(machine: Processes, codes: Mapping[str, int | None]) -> list[str]:
+    """Return which parties ended without an error and without a report."""
+    ended = [name for name, code in codes.items() if code == 0]
     return [name for name in ended if not _report_file(machine, name).exists()]
 
 
@@ -204,10 +207,15 @@ def _blame(machine: Processes, names: list[str]) -> str:
     end = time.monotonic() + _GRACE
     while True:
         codes = {name: machine.exit_code(name) for name in names}
-        left = _left(machine, names)
+        left = _left(machine, codes)
         guilty = [name for name in names if codes[name] == _FAILED or name in left]
         if guilty or time.monotonic() > end:
-            name = (guilty or [name for name in names if codes[name]])[0]
+            # Next are those that a signal ended, then those that could not listen.
+            failed = sorted(
+                (name for name in names if codes[name]),
+                key=lambda name: (codes[name] > 0, _TAKEN not in machine.log(name)),
+            )
+            name = (guilty or failed)[0]
             how = "before its program did" if name in left else f"with code {codes[name]}"
             return f"{name} ended {how}:\n{machine.log(name)[-4000:]}"
         time.sleep(0.05)
@@ -219,11 +227,11 @@ def _blame(machine: Processes, names: list[str]) -> str:
 def cost_table(reports: Sequence[Report]) -> pd.DataFrame:
     """Return what each case costs, from runs with no delay and, for the rounds, one long delay.
 
-    A round is a message that cannot leave before another has come: it adds one delay to the wall
-    time, however many messages travel beside it. So the whole delays until the result are the
-    rounds, as long as all else takes less than nine tenths of a delay. (The last tenth is for
-    parties that do not start in the same moment.) Times are those of the slowest party in the
-    fastest repetition.
+    The rounds are the longest chain of messages each of which waits for the one before. Each adds
+    one delay to the wall time, however many messages travel beside it. So the rounds are the whole
+    delays until the result, as long as all else takes less than nine tenths of a delay (the last
+    tenth is for a result at a party that started later than the others). Times are those of the
+    slowest party in the fastest repetition.
 
     Args:
         reports: Of :func:`run_parties` with the delay 0 alone, or with 0 and another.
@@ -233,7 +241,8 @@ def cost_table(reports: Sequence[Report]) -> pd.DataFrame:
         delay, and with two delays ``rounds``, a whole number.
 
     Raises:
-        ValueError: The delays are others, or a case cannot be a label (is not hashable).
+        ValueError: The delays are others, or too short to count rounds by; a case cannot be a label
+            (is not hashable).
     """
     import pandas as pd
 
@@ -255,7 +264,13 @@ def cost_table(reports: Sequence[Report]) -> pd.DataFrame:
                    for delay in delays]  # fmt: skip
         row = {"kB a party": sum(counted) / len(counted) / 1000, "ms": 1000 * seconds[0]}
         if len(delays) == 2:
-            row["rounds"] = math.floor(seconds[1] / delays[1] + 0.1)
+            waited = seconds[1] / delays[1]
+            row["rounds"] = math.floor(waited + 0.1)
+            if seconds[0] > delays[1] / 2 or waited - row["rounds"] > 0.75:
+                raise ValueError(
+                    f"the delay {delays[1]:g} s is too short to count the rounds of {case!r}: it "
+                    f"took {seconds[0]:.2g} s without a delay and {waited:.2f} delays with it"
+                )
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(list(sent)))
 

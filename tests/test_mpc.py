@@ -76,7 +76,7 @@ def test_cases_delays_and_rounds():
         wanted = 12 if report.case[0] == "product" else 7
         assert np.array_equal(report.result, np.full(report.case[1], wanted))
     cost = cost_table(reports)
-    # A delay cannot be overtaken; a busy machine would have to lose 0.1 s in both repetitions.
+    # A delay cannot be overtaken; a busy machine would have to lose 0.15 s in both repetitions.
     assert cost["rounds"].to_dict() == {
         ("sum", 2): 2, ("product", 2): 3, ("sum", 500): 2,
     }  # fmt: skip
@@ -186,11 +186,17 @@ def test_cost_of_the_slowest_party_in_the_fastest_repetition():
 
 
 @pytest.mark.parametrize(
-    ("delays", "rounds"), [(1.95, 2), (2.0, 2), (2.85, 2), (2.95, 3), (11.99, 12)]
+    ("delays", "rounds"), [(1.95, 2), (2.0, 2), (2.7, 2), (2.95, 3), (11.99, 12)]
 )
 def test_rounds_are_whole_delays(delays, rounds):
     (row,) = cost_table([report(0, 0.01), report(0.2, 0.2 * delays)]).to_dict("records")
     assert row["rounds"] == rounds
+
+
+@pytest.mark.parametrize(("alone", "delays"), [(0.01, 2.8), (0.11, 2.6)])
+def test_rounds_are_not_guessed(alone, delays):
+    with pytest.raises(ValueError, match="too short to count the rounds of 'sum'"):
+        cost_table([report(0, alone, case="sum"), report(0.2, 0.2 * delays, case="sum")])
 
 
 def test_cost_of_cases_of_any_kind():

@@ -52,8 +52,10 @@ class Partition:
         if len(rest) > 30 and not only_atoms:
             # np.quantile would take most of the time of an audit's first rounds.
             low, part = np.divmod(CUTS * (len(rest) - 1), 1)
-            low = low.astype(int)
-            edges = np.unique(rest[low] + part * (rest[low + 1] - rest[low]))
+            below, above = rest[low.astype(int)], rest[low.astype(int) + 1]
+            step = above - below
+            # From the nearer end, as NumPy does: where both agree, the edge is that very value.
+            edges = np.unique(np.where(part < 0.5, below + part * step, above - (1 - part) * step))
         return cls(distinct[frequent], edges)
 
     @property
@@ -346,9 +348,10 @@ def _scores(parts: Sequence[Likelihood], columns: Features, first: np.ndarray) -
 def _thresholds(
     scores: Sequence[Score], names: Sequence[str], columns: Features, first: np.ndarray, goal: Goal
 ) -> Iterator[list[Event]]:
-    """Find thresholds by each criterion; for each, yield the events that are worth a choice.
+    """Yield, for each criterion, the events among which :func:`_choose_events` may choose.
 
-    Of every score, the best threshold is looked at on either side and in favour of either data set.
+    They are the best event of every score, on either side of a threshold and in favour of either
+    data set, if it promises at most :data:`COSTLIEST` less than the best of all.
     """
     cuts = [_cuts(score(columns), first) for score in scores]
     thresholds, above, ones = map(np.concatenate, zip(*cuts, strict=True))
@@ -366,7 +369,8 @@ def _thresholds(
     for bounds in _promises(favoured[enough], total[enough], runs[enough], size, goal):
         order = np.lexsort((-bounds, groups))
         best = order[np.unique(groups[order], return_index=True)[1]]
-        most = bounds.max()  # there is one: the whole line
+        most = bounds.max()  # never of nothing: the whole line is an event
+        # Where no event promises anything, one is as good as another.
         best = best[bounds[best] >= most - COSTLIEST] if most > NOTHING else best[:1]
         yield [
             Event(
@@ -382,7 +386,7 @@ def _thresholds(
 
 
 def _cuts(scores: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return thresholds; how many scores reach them, and how many of these with the first data."""
+    """Return thresholds, how many scores reach each, and how many of those of the first data."""
     order = np.argsort(-scores)
     scores, ones = scores[order], np.cumsum(first[order])
     last = _few(np.flatnonzero(np.append(scores[1:] != scores[:-1], True)))
@@ -415,7 +419,7 @@ def _dense_near_ends(size: int) -> np.ndarray:
 
 
 def _choose_events(criteria: Iterable[list[Event]]) -> list[Event]:
-    """Take the best event by each criterion, a simpler one where it is nearly as good."""
+    """Choose by each criterion among events that are nearly as good: a simple one is preferred."""
     chosen: dict[tuple, Event] = {}
     for events in criteria:
         event = max(events, key=_worth)
