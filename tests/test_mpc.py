@@ -46,6 +46,15 @@ async def vanishing(mpc, own):
     return int(await mpc.output(mpc.input(mpc.SecInt(32)(1), senders=1)))
 
 
+async def killed(mpc, own):
+    import os
+    import signal
+
+    if own:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return int(await mpc.output(mpc.input(mpc.SecInt(32)(1), senders=1)))
+
+
 async def stuck(mpc, own):
     import asyncio
 
@@ -100,7 +109,11 @@ def test_a_party_that_fails_is_named_and_nothing_is_left():
 
 @pytest.mark.parametrize(
     ("program", "message"),
-    [(leaving, r"(?s)party 1 ended.*SystemExit"), (vanishing, "party 1 ended before its program")],
+    [
+        (leaving, r"(?s)party 1 ended.*SystemExit"),
+        (vanishing, "party 1 ended before its program"),
+        (killed, "party 1 ended with code -9"),
+    ],
 )
 def test_a_party_that_leaves_is_named(program, message):
     with pytest.raises(RuntimeError, match=message):
